@@ -1,0 +1,323 @@
+package policydata
+
+import (
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// addPrincipals writes users, groups and roles with the relations that a
+// decision follows: user to groups, user and group and claim to roles.
+func (b *builder) addPrincipals(src Source) error {
+	users := sortedBy(src.Users, func(u User) string { return u.Name })
+	groups := sortedBy(src.Groups, func(g Group) string { return g.Name })
+	roles := sortedBy(src.Roles, func(r Role) string { return r.Name })
+	if err := b.indexNames(users, groups, roles); err != nil {
+		return err
+	}
+	rel, err := b.relate(groups, roles)
+	if err != nil {
+		return err
+	}
+	for i := range roles {
+		if err := b.addRole(&roles[i]); err != nil {
+			return fmt.Errorf("role %q: %w", roles[i].Name, err)
+		}
+	}
+	for i := range groups {
+		if err := b.addGroup(&groups[i], rel.groupRoles[uint32(i)]); err != nil {
+			return fmt.Errorf("group %q: %w", groups[i].Name, err)
+		}
+	}
+	for i := range users {
+		if err := b.addUser(&users[i], rel.userGroups[uint32(i)], rel.userRoles[uint32(i)]); err != nil {
+			return fmt.Errorf("user %q: %w", users[i].Name, err)
+		}
+	}
+	if err := b.addClaims(rel.claimRoles); err != nil {
+		return err
+	}
+	if err := b.addIndex(secUserIndex, seedUsers, names(users, func(u User) string { return u.Name })); err != nil {
+		return err
+	}
+	return b.addIndex(secGroupIndex, seedGroups, names(groups, func(g Group) string { return g.Name }))
+}
+
+func names[T any](s []T, name func(T) string) []string {
+	out := make([]string, len(s))
+	for i := range s {
+		out[i] = name(s[i])
+	}
+	return out
+}
+
+func (b *builder) indexNames(users []User, groups []Group, roles []Role) error {
+	if err := index("user", names(users, func(u User) string { return u.Name }), b.users); err != nil {
+		return err
+	}
+	if err := index("group", names(groups, func(g Group) string { return g.Name }), b.groups); err != nil {
+		return err
+	}
+	return index("role", names(roles, func(r Role) string { return r.Name }), b.roles)
+}
+
+// relations are ascending lists of indexes, by the index of their owner.
+type relations struct {
+	userGroups, userRoles, groupRoles map[uint32][]uint32
+	claimRoles                        map[string][]uint32
+}
+
+func (b *builder) relate(groups []Group, roles []Role) (*relations, error) {
+	rel := &relations{
+		userGroups: map[uint32][]uint32{}, userRoles: map[uint32][]uint32{},
+		groupRoles: map[uint32][]uint32{}, claimRoles: map[string][]uint32{},
+	}
+	for i := range groups {
+		if err := relateTo(rel.userGroups, uint32(i), "user", groups[i].Members, b.users); err != nil {
+			return nil, fmt.Errorf("group %q: %w", groups[i].Name, err)
+		}
+	}
+	for i := range roles {
+		r := &roles[i]
+		err := errors.Join(
+			relateTo(rel.userRoles, uint32(i), "user", r.Users, b.users),
+			relateTo(rel.groupRoles, uint32(i), "group", r.Groups, b.groups),
+		)
+		if err != nil {
+			return nil, fmt.Errorf("role %q: %w", r.Name, err)
+		}
+		for _, c := range slices.Compact(slices.Sorted(slices.Values(r.Claims))) {
+			rel.claimRoles[c] = append(rel.claimRoles[c], uint32(i))
+		}
+	}
+	return rel, nil
+}
+
+// relateTo notes id at each of the named owners.
+func relateTo(rel map[uint32][]uint32, id uint32, what string, names []string, known map[string]uint32) error {
+	owners, err := resolve(what, names, known)
+	if err != nil {
+		return err
+	}
+	for _, o := range owners {
+		rel[o] = append(rel[o], id)
+	}
+	return nil
+}
+
+func (b *builder) addRole(r *Role) error {
+	if err := CheckName(r.Name); err != nil {
+		return err
+	}
+	var flags uint32
+	if r.Governing {
+		flags = flagGoverning
+		if len(r.Users)+len(r.Groups)+len(r.Claims) > 0 {
+			return errors.New("is governing: it can't be given to users, groups or claims")
+		}
+	}
+	policies, err := resolve("policy", r.Policies, b.policies)
+	if err != nil {
+		return err
+	}
+	first, count := b.list(policies)
+	b.put(secRoles, b.str(r.Name), flags, first, count)
+	return nil
+}
+
+func (b *builder) addGroup(g *Group, roles []uint32) error {
+	builtIn := g.Name == GroupAuthenticated || g.Name == GroupUnauthenticated
+	if builtIn && (len(g.Members) > 0 || len(roles) > 0) {
+		return errors.New("is built in: it has no members and no roles")
+	}
+	if !builtIn {
+		if err := CheckName(g.Name); err != nil {
+			return err
+		}
+	}
+	policies, err := resolve("policy", g.Policies, b.policies)
+	if err != nil {
+		return err
+	}
+	polFirst, polCount := b.list(policies)
+	roleFirst, roleCount := b.list(roles)
+	b.put(secGroups, b.str(g.Name), polFirst, polCount, roleFirst, roleCount)
+	return nil
+}
+
+func (b *builder) addUser(u *User, groups, roles []uint32) error {
+	if err := CheckName(u.Name); err != nil {
+		return err
+	}
+	policies, err := resolve("policy", u.Policies, b.policies)
+	if err != nil {
+		return err
+	}
+	var flags uint32
+	if u.Disabled {
+		flags = flagDisabled
+	}
+	polFirst, polCount := b.list(policies)
+	groupFirst, groupCount := b.list(groups)
+	roleFirst, roleCount := b.list(roles)
+	b.put(secUsers, b.str(u.Name), flags)
+	b.sections[secUsers] = binary.LittleEndian.AppendUint64(b.sections[secUsers], uint64(u.TokensNotBefore))
+	b.put(secUsers, polFirst, polCount, groupFirst, groupCount, roleFirst, roleCount)
+	return nil
+}
+
+func (b *builder) addClaims(claimRoles map[string][]uint32) error {
+	values := make([]string, 0, len(claimRoles))
+	for v := range claimRoles {
+		if v == "" || len(v) > MaxNameBytes || IsSystemName(v) {
+			return fmt.Errorf("role claim value %q: 1 to %d bytes, not beginning with %q", v, MaxNameBytes, systemPrefix)
+		}
+		values = append(values, v)
+	}
+	slices.Sort(values)
+	for _, v := range values {
+		first, count := b.list(claimRoles[v])
+		b.put(secRoleClaims, b.str(v), first, count)
+	}
+	return b.addIndex(secClaimIndex, seedClaims, values)
+}
+
+// addIndex writes the hash table by which records are found by name.
+func (b *builder) addIndex(sec, seed int, names []string) error {
+	slots, s, err := hashTable(len(names), func(seed uint32, i int) uint32 { return hashText(seed, names[i]) })
+	if err != nil {
+		return err
+	}
+	b.seeds[seed] = s
+	b.put(sec, slots...)
+	return nil
+}
+
+// addServices writes service accounts, their identities and delegations.
+func (b *builder) addServices(src Source) error {
+	services := sortedBy(src.Services, func(s Service) string { return s.Name })
+	if err := index("service", names(services, func(s Service) string { return s.Name }), b.services); err != nil {
+		return err
+	}
+	issuers := map[string]bool{}
+	for _, i := range src.Issuers {
+		issuers[i.Name] = true
+	}
+	var identities []boundIdentity
+	for i := range services {
+		s := &services[i]
+		if err := b.addService(src, s); err != nil {
+			return fmt.Errorf("service %q: %w", s.Name, err)
+		}
+		for _, id := range s.Identities {
+			if id.Client == "" || !issuers[id.Issuer] {
+				return fmt.Errorf("service %q: identity with client %q of issuer %q: needs a client and a known issuer", s.Name, id.Client, id.Issuer)
+			}
+			identities = append(identities, boundIdentity{id, uint32(i)})
+		}
+	}
+	return b.addIdentities(identities)
+}
+
+type boundIdentity struct {
+	ServiceIdentity
+	service uint32
+}
+
+// addIdentities writes the identities in the order of their look-up. A client
+// of an issuer names one service: else which one acts would be left to chance.
+func (b *builder) addIdentities(ids []boundIdentity) error {
+	slices.SortFunc(ids, func(x, y boundIdentity) int { return compareIdentity(x.ServiceIdentity, y.ServiceIdentity) })
+	for i, id := range ids {
+		if i > 0 && ids[i-1].Issuer == id.Issuer && ids[i-1].Client == id.Client && ids[i-1].service != id.service {
+			return fmt.Errorf("client %q of issuer %q is an identity of two services", id.Client, id.Issuer)
+		}
+		subject := uint32(none)
+		if id.Subject != "" {
+			subject = b.str(id.Subject)
+		}
+		b.put(secIdentities, b.str(id.Issuer), b.str(id.Client), subject, id.service)
+	}
+	return nil
+}
+
+func (b *builder) addService(src Source, s *Service) error {
+	if err := CheckName(s.Name); err != nil {
+		return err
+	}
+	var flags uint32
+	if s.Disabled {
+		flags = flagDisabled
+	}
+	role, err := b.roleOf(src, s.Role, false)
+	if err != nil {
+		return err
+	}
+	first := b.count(secDelegations)
+	for _, d := range s.Delegation {
+		if err := b.addDelegation(src, &d); err != nil {
+			return fmt.Errorf("delegation: %w", err)
+		}
+	}
+	b.put(secServices, b.str(s.Name), flags, role, first, uint32(len(s.Delegation)))
+	return nil
+}
+
+// roleOf resolves a role that must, or must not, be governing.
+func (b *builder) roleOf(src Source, name string, governing bool) (uint32, error) {
+	id, ok := b.roles[name]
+	if !ok {
+		return 0, fmt.Errorf("unknown role %q", name)
+	}
+	for i := range src.Roles {
+		if src.Roles[i].Name == name && src.Roles[i].Governing != governing {
+			return 0, fmt.Errorf("role %q: governing must be %t here", name, governing)
+		}
+	}
+	return id, nil
+}
+
+func (b *builder) addDelegation(src Source, d *Delegation) error {
+	role, err := b.roleOf(src, d.Role, true)
+	if err != nil {
+		return err
+	}
+	var flags uint32
+	var userNames []string
+	for _, u := range d.Users {
+		if u == "*" {
+			flags = flagAllUsers
+			continue
+		}
+		if err := CheckName(u); err != nil {
+			return fmt.Errorf("user %q: %w", u, err)
+		}
+		userNames = append(userNames, u)
+	}
+	for _, g := range d.Groups {
+		if err := CheckName(g); err != nil {
+			return fmt.Errorf("group %q: %w", g, err)
+		}
+	}
+	userFirst, userCount := b.list(b.textIDs(userNames))
+	groupFirst, groupCount := b.list(b.textIDs(d.Groups))
+	b.put(secDelegations, role, flags, userFirst, userCount, groupFirst, groupCount)
+	return nil
+}
+
+// textIDs returns the string ids of texts in the order of the texts, so that a
+// look-up by text can search them.
+func (b *builder) textIDs(texts []string) []uint32 {
+	var ids []uint32
+	for _, t := range slices.Compact(slices.Sorted(slices.Values(texts))) {
+		ids = append(ids, b.str(t))
+	}
+	return ids
+}
+
+// compareIdentity orders identities by issuer, client and subject.
+func compareIdentity(x, y ServiceIdentity) int {
+	return cmp.Or(cmp.Compare(x.Issuer, y.Issuer), cmp.Compare(x.Client, y.Client), cmp.Compare(x.Subject, y.Subject))
+}

@@ -1,0 +1,138 @@
+package policydata
+
+import "errors"
+
+// trieNode is one node of the path trie while it is built: the paths that
+// share their segments up to here.
+type trieNode struct {
+	wild  uint32         // node behind one non-empty segment, or none
+	exact []trieTerminal // patterns that end here
+	tail  []trieTerminal // patterns that end here with "**"
+}
+
+// trieTerminal is a path pattern of a rule, at the node where it ends.
+type trieTerminal struct {
+	rule, path, pattern uint32
+	capFirst, capCount  uint32
+}
+
+// trieEdge is a literal segment that leads from one node to another.
+type trieEdge struct {
+	parent, text, child uint32
+	hashed              string // the text, to hash it
+}
+
+// addPattern puts a pattern into the trie. Rules come in ascending order, so
+// that each node's terminals are sorted by rule and path.
+func (b *builder) addPattern(segs []segment, t trieTerminal) {
+	node := uint32(0)
+	t.capFirst = b.count(secCaptures)
+	for i, s := range segs {
+		switch s.kind {
+		case segLiteral:
+			node = b.literalChild(node, s.text)
+		case segTail:
+			t.capCount = b.count(secCaptures) - t.capFirst
+			b.trie[node].tail = append(b.trie[node].tail, t)
+			return
+		case segCapture:
+			b.put(secCaptures, b.str(s.text), uint32(i))
+			node = b.wildChild(node)
+		case segAny:
+			node = b.wildChild(node)
+		}
+	}
+	t.capCount = b.count(secCaptures) - t.capFirst
+	b.trie[node].exact = append(b.trie[node].exact, t)
+}
+
+func (b *builder) literalChild(node uint32, text string) uint32 {
+	key := [2]uint32{node, b.str(text)}
+	if child, ok := b.children[key]; ok {
+		return child
+	}
+	child := b.addNode()
+	b.children[key] = child
+	b.edges = append(b.edges, trieEdge{node, key[1], child, text})
+	return child
+}
+
+func (b *builder) wildChild(node uint32) uint32 {
+	if b.trie[node].wild == none {
+		child := b.addNode() // first, since it may move the nodes
+		b.trie[node].wild = child
+	}
+	return b.trie[node].wild
+}
+
+func (b *builder) addNode() uint32 {
+	b.trie = append(b.trie, trieNode{wild: none})
+	return uint32(len(b.trie) - 1)
+}
+
+// encodeTrie writes nodes, terminals and the hash table of edges.
+func (b *builder) encodeTrie() error {
+	for _, n := range b.trie {
+		exactFirst := b.putTerminals(n.exact)
+		tailFirst := b.putTerminals(n.tail)
+		b.put(secNodes, n.wild, exactFirst, uint32(len(n.exact)), tailFirst, uint32(len(n.tail)))
+	}
+	slots, seed, err := hashTable(len(b.edges), func(seed uint32, i int) uint32 {
+		return hashEdge(b.edges[i].parent, hashText(seed, b.edges[i].hashed))
+	})
+	if err != nil {
+		return err
+	}
+	b.seeds[seedEdges] = seed
+	for _, i := range slots {
+		if i == none {
+			b.put(secEdges, none, 0, 0)
+			continue
+		}
+		b.put(secEdges, b.edges[i].parent, b.edges[i].text, b.edges[i].child)
+	}
+	return nil
+}
+
+func (b *builder) putTerminals(ts []trieTerminal) (first uint32) {
+	first = b.count(secTerminals)
+	for _, t := range ts {
+		b.put(secTerminals, t.rule, t.path, t.pattern, t.capFirst, t.capCount, 0)
+	}
+	return first
+}
+
+// hashTable places n items by their hash into a power of two of slots, at most
+// half full, with linear probing, and returns the item in each slot or none. It
+// tries seeds until no item is more than maxProbes away from its place.
+func hashTable(n int, hash func(seed uint32, i int) uint32) (slots []uint32, seed uint32, err error) {
+	size := 2
+	for size < 2*n {
+		size *= 2
+	}
+	slots = make([]uint32, size)
+	for seed = range uint32(64) {
+		if placeAll(slots, n, func(i int) uint32 { return hash(seed, i) }) {
+			return slots, seed, nil
+		}
+	}
+	return nil, 0, errors.New("policydata: names collide in every hash table tried")
+}
+
+func placeAll(slots []uint32, n int, hash func(i int) uint32) bool {
+	for i := range slots {
+		slots[i] = none
+	}
+	mask := uint32(len(slots) - 1)
+	for i := range n {
+		at, steps := hash(i)&mask, 1
+		for slots[at] != none {
+			if steps++; steps > maxProbes {
+				return false
+			}
+			at = (at + 1) & mask
+		}
+		slots[at] = uint32(i)
+	}
+	return true
+}

@@ -1,0 +1,224 @@
+package policydata
+
+// The layout of format version 1; doc.go is its specification.
+const (
+	snapshotMagic   = "SALLYPRT"
+	snapshotVersion = 1
+	signatureMagic  = "SIGN"
+
+	headerBytes       = 64
+	sectionEntryBytes = 16
+
+	// MaxSnapshotBytes bounds a snapshot with its signature.
+	MaxSnapshotBytes = 64 << 20
+
+	maxSignatureBytes = 1024
+	maxKeyIDBytes     = 255
+)
+
+// Offsets of the header's fields.
+const (
+	hdrVersion    = 8
+	hdrSections   = 12
+	hdrFeatures   = 16
+	hdrEpoch      = 24
+	hdrGeneration = 32
+	hdrCreated    = 40
+	hdrExpires    = 48
+	hdrLength     = 56 // of header, section table and sections
+	hdrReserved   = 60 // zero
+)
+
+// knownFeatures are the feature bits that this version understands. A snapshot
+// with any other bit needs a newer reader and is refused.
+const knownFeatures = 0
+
+// none stands for "no such index" in a u32 field.
+const none = 0xFFFFFFFF
+
+// The sections, in the order in which they stand.
+const (
+	secStrings     = iota // {offset, length} into secText
+	secText               // bytes
+	secSeeds              // u32 each: hash seeds, by the seed constants
+	secPolicies           // sorted by name
+	secRules              // by policy, then index
+	secNodes              // path trie; node 0 is the root
+	secEdges              // hash table of literal edges
+	secTerminals          // path patterns by the node where they end
+	secCaptures           // of terminals
+	secHosts              // host patterns of rules
+	secLabels             // of hosts, right to left
+	secMethods            // string ids: methods without a bit of their own
+	secExprs              // condition trees, breadth first
+	secUsers              // sorted by name
+	secUserIndex          // hash table over secUsers
+	secGroups             // sorted by name
+	secGroupIndex         // hash table over secGroups
+	secRoles              // sorted by name
+	secRoleClaims         // sorted by value
+	secClaimIndex         // hash table over secRoleClaims
+	secServices           // sorted by name
+	secIdentities         // sorted by issuer, client, subject
+	secDelegations        // of services
+	secLists              // u32 each: what ranges in other records point to
+	secIssuers            // see issuers.go
+
+	numSections
+)
+
+// recordBytes is the size of one record of each section.
+var recordBytes = [numSections]uint32{
+	secStrings: 8, secText: 1, secSeeds: 4,
+	secPolicies: 12, secRules: 48, secNodes: 20, secEdges: 12,
+	secTerminals: 24, secCaptures: 8, secHosts: 12, secLabels: 8,
+	secMethods: 4, secExprs: 16,
+	secUsers: 40, secUserIndex: 4, secGroups: 20, secGroupIndex: 4,
+	secRoles: 16, secRoleClaims: 12, secClaimIndex: 4,
+	secServices: 20, secIdentities: 16, secDelegations: 24,
+	secLists: 4, secIssuers: 1,
+}
+
+// Field offsets within records.
+const (
+	polName, polRuleFirst, polRuleCount = 0, 4, 8
+
+	ruleName        = 0 // as reported
+	rulePolicy      = 4
+	ruleIndex       = 8  // within its policy
+	ruleFlags       = 12 // rf constants
+	ruleMethodBits  = 16 // mb constants
+	ruleMethodFirst = 20
+	ruleMethodCount = 24
+	ruleHostFirst   = 28
+	ruleHostCount   = 32
+	ruleExprFirst   = 36 // root of its tree
+	ruleExprCount   = 40
+	ruleWhen        = 44 // string id of the condition's source, or none
+
+	nodeWild, nodeExactFirst, nodeExactCount, nodeTailFirst, nodeTailCount = 0, 4, 8, 12, 16
+
+	edgeParent, edgeText, edgeChild = 0, 4, 8
+
+	termRule     = 0
+	termPath     = 4 // index of the pattern within its rule's paths
+	termPattern  = 8 // string id of the pattern's text
+	termCapFirst = 12
+	termCapCount = 16
+	termReserved = 20 // zero
+
+	capName, capSegment = 0, 4
+
+	hostFlags, hostLabelFirst, hostLabelCount = 0, 4, 8
+
+	labelKind, labelText = 0, 4
+
+	exprOp       = 0 // u8
+	exprArgCount = 2 // u16
+	exprFirst    = 4 // first argument, relative to the root; else string id or variable
+	exprInt      = 8 // i64
+
+	userName, userFlags, userNotBefore               = 0, 4, 8 // not before: i64
+	userPolFirst, userPolCount                       = 16, 20
+	userGroupFirst, userGroupCount                   = 24, 28
+	userRoleFirst, userRoleCount                     = 32, 36
+	groupName, groupPolFirst, groupPolCount          = 0, 4, 8
+	groupRoleFirst, groupRoleCount                   = 12, 16
+	roleName, roleFlags, rolePolFirst, rolePolCount  = 0, 4, 8, 12
+	claimValue, claimRoleFirst, claimRoleCount       = 0, 4, 8
+	svcName, svcFlags, svcRole, svcDelFirst          = 0, 4, 8, 12
+	svcDelCount                                      = 16
+	identIssuer, identClient, identSubject, identSvc = 0, 4, 8, 12 // subject: string id or none
+	delRole, delFlags, delUserFirst, delUserCount    = 0, 4, 8, 12
+	delGroupFirst, delGroupCount                     = 16, 20
+)
+
+// Flags of records.
+const (
+	rfAllow   = 1 << 0 // the rule allows; else it denies
+	rfAnyHost = 1 << 1 // the rule names no hosts
+	rfAll     = rfAllow | rfAnyHost
+
+	hfWild = 1 << 0 // one or more labels stand before the first
+	hfAPI  = 1 << 1 // HostAPI
+	hfAll  = hfWild | hfAPI
+
+	flagDisabled  = 1 << 0 // users, services
+	flagGoverning = 1 << 0 // roles
+	flagAllUsers  = 1 << 0 // delegations
+)
+
+// Bits of ruleMethodBits.
+const (
+	mbGet = 1 << iota
+	mbHead
+	mbOptions
+	mbPost
+	mbPut
+	mbPatch
+	mbDelete
+	mbConnect
+	mbTrace
+	mbPreflight // a CORS preflight
+	mbAny
+	mbAll = 1<<iota - 1
+)
+
+// methodBit returns the bit of a method, 0 for one that has none.
+func methodBit(m string) uint32 {
+	switch m {
+	case "GET":
+		return mbGet
+	case "HEAD":
+		return mbHead
+	case "OPTIONS":
+		return mbOptions
+	case "POST":
+		return mbPost
+	case "PUT":
+		return mbPut
+	case "PATCH":
+		return mbPatch
+	case "DELETE":
+		return mbDelete
+	case "CONNECT":
+		return mbConnect
+	case "TRACE":
+		return mbTrace
+	}
+	return 0
+}
+
+// The hash tables have seeds of their own, chosen by Build so that no look-up
+// needs more than maxProbes steps, whatever is looked up.
+const (
+	seedEdges = iota
+	seedUsers
+	seedGroups
+	seedClaims
+	numSeeds
+)
+
+const maxProbes = 128
+
+// hashText is FNV-1a with a seed, finished so that low bits are well mixed.
+func hashText(seed uint32, s string) uint32 {
+	h := 2166136261 ^ seed
+	for i := 0; i < len(s); i++ {
+		h = (h ^ uint32(s[i])) * 16777619
+	}
+	return mix(h)
+}
+
+// hashEdge combines the hash of a segment's text with the node that it leaves.
+func hashEdge(parent, textHash uint32) uint32 {
+	return mix(textHash ^ parent*0x9E3779B1)
+}
+
+func mix(h uint32) uint32 {
+	h ^= h >> 16
+	h *= 0x85EBCA6B
+	h ^= h >> 13
+	h *= 0xC2B2AE35
+	return h ^ h>>16
+}
