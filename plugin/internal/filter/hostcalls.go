@@ -1,0 +1,76 @@
+package filter
+
+import (
+	"errors"
+	"time"
+
+	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
+	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm/types"
+)
+
+// All calls to the proxy stand in this file, but for logging and metrics.
+
+func pluginConfiguration() ([]byte, error) {
+	b, err := proxywasm.GetPluginConfiguration()
+	if errors.Is(err, types.ErrorStatusNotFound) {
+		return nil, nil // Envoy's answer for a configuration that is empty
+	}
+	return b, err
+}
+
+// pluginName tells apart plugins that share the VM. Without a name they are one.
+func pluginName() string {
+	name, err := proxywasm.GetProperty([]string{"plugin_name"})
+	if err != nil {
+		return ""
+	}
+	return string(name)
+}
+
+func requestHeaders() ([][2]string, error) { return proxywasm.GetHttpRequestHeaders() }
+
+func removeHeader(name string) error {
+	err := proxywasm.RemoveHttpRequestHeader(name)
+	if errors.Is(err, types.ErrorStatusNotFound) {
+		return nil
+	}
+	return err
+}
+
+func setHeader(name, value string) error { return proxywasm.ReplaceHttpRequestHeader(name, value) }
+
+// respond answers the request itself. If even that fails, the request stays
+// paused, which is closed as well.
+func respond(a *answer) {
+	if err := proxywasm.SendHttpResponse(a.status, a.headers, a.body, -1); err != nil {
+		proxywasm.LogError("sallyport: the proxy did not take the response")
+	}
+}
+
+// setFilterState hands the decision to access logs and other filters. Not every
+// proxy-wasm host has it, which is no error.
+func setFilterState(value []byte) error {
+	_, err := proxywasm.CallForeignFunction("set_envoy_filter_state", filterStateArguments(value))
+	if notThere(err) {
+		return nil
+	}
+	return err
+}
+
+// notThere reports whether the proxy answers that it has no such function.
+func notThere(err error) bool {
+	return errors.Is(err, types.ErrorStatusNotFound) || errors.Is(err, types.ErrorUnimplemented)
+}
+
+// verifyNatively asks the proxy to verify a signature. It is not known where the
+// proxy can't.
+func verifyNatively(spki, signed, sig []byte) (ok, known bool) {
+	result, err := proxywasm.CallForeignFunction("verify_signature", verifyArguments(spki, signed, sig))
+	if notThere(err) {
+		return false, false
+	}
+	return err == nil && verifyResult(result), true
+}
+
+// now is the time in seconds since the Unix epoch.
+func now() int64 { return time.Now().Unix() }

@@ -1,0 +1,42 @@
+package filter
+
+import (
+	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
+
+	"sallyport/policydata"
+)
+
+// metrics are Envoy's counters and gauges of the filter, summed over workers.
+type metrics struct {
+	decisions [policydata.NumReasons]proxywasm.MetricCounter
+	refusals  proxywasm.MetricCounter
+	enforced  proxywasm.MetricGauge
+}
+
+// defineMetrics defines them; a host answers a name that is defined already with
+// the same metric.
+func defineMetrics() *metrics {
+	m := &metrics{
+		refusals: proxywasm.DefineCounterMetric("sallyport_snapshots_refused"),
+		enforced: proxywasm.DefineGaugeMetric("sallyport_generation"),
+	}
+	for r := range policydata.NumReasons {
+		m.decisions[r] = proxywasm.DefineCounterMetric("sallyport_decisions_" + r.String())
+	}
+	return m
+}
+
+func (m *metrics) decided(r policydata.Reason) {
+	if m != nil {
+		m.decisions[r].Increment(1)
+	}
+}
+
+func (m *metrics) refused() { m.refusals.Increment(1) }
+
+// generation sets the gauge to the generation that was last taken by a worker.
+func (m *metrics) generation(s *policydata.Snapshot) {
+	if s != nil {
+		m.enforced.Add(int64(s.Generation()) - m.enforced.Value())
+	}
+}

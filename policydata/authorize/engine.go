@@ -1,0 +1,237 @@
+package authorize
+
+import (
+	"strings"
+
+	"sallyport/policydata"
+	"sallyport/policydata/token"
+)
+
+// Request is a request's head as a proxy has it, nothing decoded or joined.
+type Request struct {
+	Method    string      // ":method"
+	Target    string      // ":path": the raw path with its query
+	Authority string      // ":authority"
+	Headers   [][2]string // in order, repeated ones each; names in lower case
+	API       bool        // the request is for the host's own API
+}
+
+// Engine decides requests against one snapshot. It serves one goroutine at a
+// time.
+type Engine struct {
+	snapshot  *policydata.Snapshot
+	verifier  *token.Verifier
+	source    TokenSource
+	evaluator *policydata.Evaluator
+}
+
+// New returns an Engine over a snapshot, which may be nil: then every request
+// is refused with no_snapshot. The error says which issuer's keys are unusable.
+func New(s *policydata.Snapshot, source TokenSource, options ...token.Option) (*Engine, error) {
+	e := &Engine{snapshot: s, source: source, evaluator: policydata.NewEvaluator()}
+	if s == nil {
+		return e, nil
+	}
+	v, err := token.NewVerifier(s.Issuers(), options...)
+	if err != nil {
+		return nil, err
+	}
+	e.verifier = v
+	return e, nil
+}
+
+// Authorize decides r at a time in seconds since the Unix epoch. The decision
+// is valid until the next call.
+func (e *Engine) Authorize(r *Request, now int64) policydata.Decision {
+	return e.decide(r, now, func() (policydata.Identity, policydata.Reason) {
+		raw, reason := e.source.find(r.Headers)
+		if raw == "" {
+			return policydata.Identity{}, reason
+		}
+		id, _, reason := e.verifier.Verify(raw, now)
+		if reason == policydata.ReasonAllowed && e.revoked(&id) {
+			return policydata.Identity{}, policydata.ReasonRevoked
+		}
+		return id, reason
+	})
+}
+
+// AuthorizeClaims decides r as if it came with a token that has these claims
+// and passes every check of a token: for asking what somebody may do. The claim
+// "iss" picks the issuer; without it the only issuer is taken.
+func (e *Engine) AuthorizeClaims(r *Request, claims string, now int64) policydata.Decision {
+	return e.decide(r, now, func() (policydata.Identity, policydata.Reason) {
+		if token.ValidateJSON(claims) != nil {
+			return policydata.Identity{}, policydata.ReasonBadToken
+		}
+		issuer := e.issuerOf(claims)
+		if issuer == nil {
+			return policydata.Identity{}, policydata.ReasonUnknownIssuer
+		}
+		return token.Map(issuer, claims)
+	})
+}
+
+func (e *Engine) decide(r *Request, now int64, identify func() (policydata.Identity, policydata.Reason)) policydata.Decision {
+	if e.snapshot == nil {
+		return policydata.Decision{Reason: policydata.ReasonNoSnapshot}
+	}
+	d := policydata.Decision{Epoch: e.snapshot.Epoch(), Generation: e.snapshot.Generation()}
+	if expires := e.snapshot.Expires(); expires != 0 && now >= expires {
+		d.Reason = policydata.ReasonStaleSnapshot
+		return d
+	}
+	path, pathOK := policydata.CanonicalPath(r.Target)
+	host, hostOK := policydata.CanonicalHost(r.Authority)
+	if !pathOK || !hostOK {
+		d.Reason = policydata.ReasonBadPath
+		return d
+	}
+	id, reason := identify()
+	if reason != policydata.ReasonAllowed {
+		d.Reason = reason
+		return d
+	}
+	return e.evaluator.Decide(e.snapshot, &policydata.Request{
+		Method:    r.Method,
+		Path:      path,
+		Host:      host,
+		Preflight: isPreflight(r),
+		API:       r.API,
+	}, &id)
+}
+
+// Groups returns the effective groups of the last decision's user, valid until
+// the next.
+func (e *Engine) Groups() []string { return e.evaluator.Groups() }
+
+// revoked reports whether the user's tokens up to a later time than this one's
+// were revoked. A token that doesn't say when it was issued counts as older.
+func (e *Engine) revoked(id *policydata.Identity) bool {
+	notBefore := e.snapshot.TokensNotBefore(id.User)
+	return notBefore != 0 && id.IssuedAt < notBefore
+}
+
+// isPreflight reports whether r is a CORS preflight (Fetch standard, "HTTP
+// requests").
+func isPreflight(r *Request) bool {
+	if r.Method != "OPTIONS" {
+		return false
+	}
+	origin, method := false, false
+	for i := range r.Headers {
+		switch r.Headers[i][0] {
+		case "origin":
+			origin = true
+		case "access-control-request-method":
+			method = true
+		}
+	}
+	return origin && method
+}
+
+// TokenSource is the one place where a request's token is looked for. The zero
+// TokenSource is "Authorization: Bearer" (RFC 6750 section 2.1).
+type TokenSource struct {
+	Header string // a header that holds the token, bare or behind "Bearer"; in lower case
+	Cookie string // or a cookie that holds it
+}
+
+// find returns the token that headers hold. Without one it is empty, and the
+// reason is allowed where there are no credentials at all, and bad_token where
+// they are ambiguous: which of several a proxy takes must not be chance.
+func (s *TokenSource) find(headers [][2]string) (string, policydata.Reason) {
+	if s.Cookie != "" {
+		return findCookie(headers, s.Cookie)
+	}
+	name := s.Header
+	if name == "" {
+		name = "authorization"
+	}
+	value, count := "", 0
+	for i := range headers {
+		if headers[i][0] == name {
+			value = headers[i][1]
+			count++
+		}
+	}
+	if count > 1 {
+		return "", policydata.ReasonBadToken
+	}
+	value = strings.Trim(value, " \t")
+	if value == "" {
+		return "", policydata.ReasonAllowed
+	}
+	return s.credentials(value)
+}
+
+func (s *TokenSource) credentials(value string) (string, policydata.Reason) {
+	const bearer = "bearer"
+	end := strings.IndexAny(value, " \t")
+	scheme, rest := value, ""
+	if end >= 0 {
+		scheme, rest = value[:end], strings.TrimLeft(value[end:], " \t")
+	}
+	switch {
+	case strings.EqualFold(scheme, bearer):
+		return single(rest)
+	case s.Header != "":
+		return single(value)
+	case joinsBearer(value):
+		return "", policydata.ReasonBadToken
+	}
+	return "", policydata.ReasonAllowed
+}
+
+// single returns value if it can be one token: a list or several words can't.
+func single(value string) (string, policydata.Reason) {
+	if value == "" || strings.ContainsAny(value, ", \t") {
+		return "", policydata.ReasonBadToken
+	}
+	return value, policydata.ReasonAllowed
+}
+
+// joinsBearer reports whether credentials of another scheme have a bearer token
+// behind a comma, as an intermediary joins repeated headers (RFC 9110 section
+// 5.3).
+func joinsBearer(value string) bool {
+	for part := range strings.SplitSeq(value, ",") {
+		part = strings.TrimLeft(part, " \t")
+		if len(part) >= 6 && strings.EqualFold(part[:6], "bearer") && (len(part) == 6 || part[6] == ' ' || part[6] == '\t') {
+			return true
+		}
+	}
+	return false
+}
+
+// findCookie returns the one cookie called name (RFC 6265 section 4.2.1).
+func findCookie(headers [][2]string, name string) (string, policydata.Reason) {
+	value, count := "", 0
+	for i := range headers {
+		if headers[i][0] != "cookie" {
+			continue
+		}
+		for pair := range strings.SplitSeq(headers[i][1], ";") {
+			k, v, _ := strings.Cut(strings.Trim(pair, " \t"), "=")
+			if k == name {
+				value = v
+				count++
+			}
+		}
+	}
+	switch {
+	case count == 0:
+		return "", policydata.ReasonAllowed
+	case count > 1:
+		return "", policydata.ReasonBadToken
+	}
+	return single(value)
+}
+
+// AuthorizeIdentity decides r for an identity that was proven otherwise than by
+// a token: the access keys of the host's own API.
+func (e *Engine) AuthorizeIdentity(r *Request, id *policydata.Identity, now int64) policydata.Decision {
+	return e.decide(r, now, func() (policydata.Identity, policydata.Reason) {
+		return *id, policydata.ReasonAllowed
+	})
+}
