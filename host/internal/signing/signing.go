@@ -38,6 +38,20 @@ func Open(dir string) (*Key, error) {
 	if err != nil {
 		return nil, err
 	}
+	return parse(path, content)
+}
+
+// Read reads the signing key in a data directory, which must be there.
+func Read(dir string) (*Key, error) {
+	path := filepath.Join(dir, KeyFile)
+	content, err := keyfile.Read(path)
+	if err != nil {
+		return nil, err
+	}
+	return parse(path, content)
+}
+
+func parse(path string, content []byte) (*Key, error) {
 	block, _ := pem.Decode(content)
 	if block == nil || block.Type != pemType {
 		return nil, fmt.Errorf("key file %s: not a private key in PEM", path)

@@ -8,6 +8,9 @@ import (
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm/types"
 )
 
+// filterStateName is the name of the decision in the filter state.
+const filterStateName = "sallyport"
+
 // All calls to the proxy stand in this file, but for logging and metrics.
 
 func pluginConfiguration() ([]byte, error) {
@@ -47,14 +50,12 @@ func respond(a *answer) {
 	}
 }
 
-// setFilterState hands the decision to access logs and other filters. Not every
-// proxy-wasm host has it, which is no error.
+// setFilterState hands the decision to access logs and other filters, as
+// %FILTER_STATE(wasm.sallyport:PLAIN)%: Envoy keeps properties that a filter
+// sets in the filter state, below "wasm.". Its foreign function
+// set_envoy_filter_state takes only names that Envoy has a factory for.
 func setFilterState(value []byte) error {
-	_, err := proxywasm.CallForeignFunction("set_envoy_filter_state", filterStateArguments(value))
-	if notThere(err) {
-		return nil
-	}
-	return err
+	return proxywasm.SetProperty([]string{filterStateName}, value)
 }
 
 // notThere reports whether the proxy answers that it has no such function.

@@ -5,18 +5,6 @@ import "encoding/binary"
 // Envoy's foreign functions take protobuf messages. They are flat, so they are
 // written by hand: a protobuf runtime would double the module's size.
 
-// filterStatePath is the filter state's name: %FILTER_STATE(wasm.sallyport)% in
-// an access log.
-const filterStatePath = "sallyport"
-
-// filterStateArguments encodes SetEnvoyFilterStateArguments: path, value, life
-// span (0: this filter chain).
-func filterStateArguments(value []byte) []byte {
-	out := make([]byte, 0, len(value)+len(filterStatePath)+16)
-	out = appendBytes(out, 1, []byte(filterStatePath))
-	return appendBytes(out, 2, value)
-}
-
 // verifyArguments encodes VerifySignatureArguments: hash function, public key,
 // signature, text.
 func verifyArguments(spki, signed, sig []byte) []byte {

@@ -1,0 +1,149 @@
+// Package check answers what would be decided, without a proxy: by the engine
+// as Go code, or by the filter itself in wazero.
+package check
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"sallyport/host/internal/signing"
+	"sallyport/policydata"
+	"sallyport/policydata/authorize"
+)
+
+// Query is a request to be decided. With neither Claims nor Token it comes
+// without a token.
+type Query struct {
+	Claims  json.RawMessage `json:"claims"` // what a good token would say; its checks are skipped
+	Token   string          `json:"token"`  // a token, which is verified
+	Method  string          `json:"method"`
+	Path    string          `json:"path"` // the raw request target
+	Host    string          `json:"host"`
+	Headers Headers         `json:"headers"`
+}
+
+// Headers are header fields by name: a text, or a list for a repeated field.
+type Headers map[string]Values
+
+// Values are the values of a header field.
+type Values []string
+
+// UnmarshalJSON takes a text or a list of texts.
+func (v *Values) UnmarshalJSON(b []byte) error {
+	var one string
+	if json.Unmarshal(b, &one) == nil {
+		*v = Values{one}
+		return nil
+	}
+	var many []string
+	if err := json.Unmarshal(b, &many); err != nil {
+		return errors.New("want a text or a list of texts")
+	}
+	*v = many
+	return nil
+}
+
+// hasClaims reports whether the query has claims: null is none.
+func (q *Query) hasClaims() bool {
+	return len(q.Claims) > 0 && string(q.Claims) != "null"
+}
+
+// Check says what makes a query unanswerable.
+func (q *Query) Check() error {
+	switch {
+	case q.hasClaims() && q.Token != "":
+		return errors.New("want claims or token, not both")
+	case q.Method == "":
+		return errors.New("method is missing")
+	case q.Path == "":
+		return errors.New("path is missing")
+	}
+	return nil
+}
+
+// request returns the query as a proxy would see it. A token, the query's own
+// or one in its place, goes where tokens are looked for.
+func (q *Query) request(token string) *authorize.Request {
+	r := &authorize.Request{Method: q.Method, Target: q.Path, Authority: q.Host}
+	for name, values := range q.Headers {
+		for _, v := range values {
+			r.Headers = append(r.Headers, [2]string{strings.ToLower(name), v})
+		}
+	}
+	if token != "" {
+		r.Headers = append(r.Headers, [2]string{"authorization", "Bearer " + token})
+	}
+	return r
+}
+
+// Engine decides queries. A decision is JSON as in policydata.Decision.
+type Engine interface {
+	Decide(ctx context.Context, q *Query) (json.RawMessage, error)
+	Close(ctx context.Context) error
+}
+
+// goEngine is the engine as Go code.
+type goEngine struct {
+	engine *authorize.Engine
+	now    func() time.Time
+}
+
+// NewGo returns the engine as Go code over a snapshot.
+func NewGo(s *policydata.Snapshot, now func() time.Time) (Engine, error) {
+	e, err := authorize.New(s, authorize.TokenSource{})
+	if err != nil {
+		return nil, err
+	}
+	return &goEngine{e, now}, nil
+}
+
+// Decide implements Engine.
+func (e *goEngine) Decide(_ context.Context, q *Query) (json.RawMessage, error) {
+	if err := q.Check(); err != nil {
+		return nil, err
+	}
+	r := q.request(q.Token)
+	var d policydata.Decision
+	if q.hasClaims() {
+		d = e.engine.AuthorizeClaims(r, string(q.Claims), e.now().Unix())
+	} else {
+		d = e.engine.Authorize(r, e.now().Unix())
+	}
+	return d.AppendJSON(nil), nil
+}
+
+// Close implements Engine.
+func (e *goEngine) Close(context.Context) error { return nil }
+
+// Load builds, signs and loads a snapshot that stays in this process.
+func Load(source policydata.Source) (*policydata.Snapshot, error) {
+	key, err := signing.NewKey()
+	if err != nil {
+		return nil, err
+	}
+	signed, err := build(source, key)
+	if err != nil {
+		return nil, err
+	}
+	verify, err := signing.Verifier(key.SPKI())
+	if err != nil {
+		return nil, err
+	}
+	return policydata.Load(signed, verify)
+}
+
+func build(source policydata.Source, key *signing.Key) ([]byte, error) {
+	body, err := policydata.Build(source)
+	if err != nil {
+		return nil, err
+	}
+	signed, err := key.Sign(body)
+	if err != nil {
+		return nil, fmt.Errorf("sign snapshot: %w", err)
+	}
+	return signed, nil
+}

@@ -1,0 +1,214 @@
+// Package compile turns the state of the store into a snapshot.
+package compile
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"sallyport/host/internal/condition"
+	"sallyport/host/internal/jwks"
+	"sallyport/host/internal/model"
+	"sallyport/policydata"
+)
+
+// Version says of which commit a snapshot is made.
+type Version struct {
+	Epoch      uint64
+	Generation uint64
+	Committed  time.Time
+}
+
+// String returns "<epoch>.<generation>".
+func (v Version) String() string { return fmt.Sprintf("%d.%d", v.Epoch, v.Generation) }
+
+// Compiler compiles states. It remembers the conditions and keys of the last
+// one, since most of them stay from one generation to the next. It is safe for
+// concurrent use.
+type Compiler struct {
+	mu   sync.Mutex
+	last memory // guarded by mu
+}
+
+// memory is what a compilation can take over from the one before.
+type memory struct {
+	conditions map[conditionKey]*policydata.Expr
+	keys       map[string][]policydata.Key // by JWK Set
+}
+
+type conditionKey struct{ src, path, host string }
+
+// New returns a Compiler.
+func New() *Compiler { return &Compiler{} }
+
+// Body compiles a state to the body of a snapshot, with issuers that are not in
+// the store beside the store's own.
+func (c *Compiler) Body(state *model.State, v Version, extra ...policydata.Issuer) ([]byte, error) {
+	source, err := c.Source(state, v)
+	if err != nil {
+		return nil, err
+	}
+	source.Issuers = append(source.Issuers, extra...)
+	return policydata.Build(source)
+}
+
+// Source returns what a state's snapshot is built from.
+func (c *Compiler) Source(state *model.State, v Version) (policydata.Source, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	next := memory{map[conditionKey]*policydata.Expr{}, map[string][]policydata.Key{}}
+	source := policydata.Source{Epoch: v.Epoch, Generation: v.Generation, Created: v.Committed.Unix()}
+	for _, p := range state.Policies {
+		policy, err := c.policy(p, &next)
+		if err != nil {
+			return source, fmt.Errorf("policy %q: %w", p.Name, err)
+		}
+		source.Policies = append(source.Policies, policy)
+	}
+	for _, i := range state.Issuers {
+		issuer, err := c.issuer(i, &next)
+		if err != nil {
+			return source, fmt.Errorf("issuer %q: %w", i.Name, err)
+		}
+		source.Issuers = append(source.Issuers, issuer)
+	}
+	addPrincipals(&source, state)
+	c.last = next
+	return source, nil
+}
+
+func (c *Compiler) policy(p *model.Policy, next *memory) (policydata.Policy, error) {
+	policy := policydata.Policy{Name: p.Name, Rules: make([]policydata.Rule, len(p.Rules))}
+	for i, r := range p.Rules {
+		effect := policydata.EffectDeny
+		if r.Effect == model.Allow {
+			effect = policydata.EffectAllow
+		}
+		when, err := c.when(&r, next)
+		if err != nil {
+			return policy, fmt.Errorf("rule %d: when: %w", i, err)
+		}
+		policy.Rules[i] = policydata.Rule{
+			Name: r.Name, Effect: effect, Methods: r.Methods, Hosts: r.Hosts, Paths: r.Paths, When: when, Text: r.When,
+		}
+	}
+	return policy, nil
+}
+
+func (c *Compiler) when(r *model.Rule, next *memory) (*policydata.Expr, error) {
+	if r.When == "" {
+		return nil, nil
+	}
+	path, err := commonCaptures(r.Paths, policydata.CheckPathPattern)
+	if err != nil {
+		return nil, err
+	}
+	host, err := commonCaptures(r.Hosts, policydata.CheckHostPattern)
+	if err != nil {
+		return nil, err
+	}
+	key := conditionKey{r.When, strings.Join(path, ","), strings.Join(host, ",")}
+	expr := c.last.conditions[key]
+	if expr == nil {
+		if expr = next.conditions[key]; expr == nil {
+			if expr, err = condition.Compile(r.When, path, host); err != nil {
+				return nil, err
+			}
+		}
+	}
+	next.conditions[key] = expr
+	return expr, nil
+}
+
+// commonCaptures returns the names that every one of patterns captures, in the
+// order of the first.
+func commonCaptures(patterns []string, check func(string) ([]string, error)) ([]string, error) {
+	var common []string
+	for i, p := range patterns {
+		names, err := check(p)
+		if err != nil {
+			return nil, fmt.Errorf("%q: %w", p, err)
+		}
+		if i == 0 {
+			common = names
+			continue
+		}
+		common = intersect(common, names)
+	}
+	return common, nil
+}
+
+func intersect(a, b []string) []string {
+	var both []string
+	for _, x := range a {
+		for _, y := range b {
+			if x == y {
+				both = append(both, x)
+			}
+		}
+	}
+	return both
+}
+
+func (c *Compiler) issuer(i *model.Issuer, next *memory) (policydata.Issuer, error) {
+	keys, known := c.last.keys[string(i.JWKS.Inline)]
+	if !known {
+		var err error
+		if keys, err = jwks.Parse(i.JWKS.Inline); err != nil {
+			return policydata.Issuer{}, fmt.Errorf("jwks: %w", err)
+		}
+	}
+	next.keys[string(i.JWKS.Inline)] = keys
+	return policydata.Issuer{
+		Name:             i.Name,
+		Issuer:           i.Issuer,
+		Audiences:        i.Audiences,
+		Algorithms:       i.Algorithms,
+		Keys:             keys,
+		UsernamePrefix:   i.UsernamePrefix,
+		GroupsPrefix:     i.GroupsPrefix,
+		TrimGroup:        i.Claims.TrimGroupPrefix,
+		UsernameClaims:   i.Claims.Username,
+		GroupsClaims:     i.Claims.Groups,
+		RolesClaims:      i.Claims.Roles,
+		ClientClaims:     i.Claims.Client,
+		ClockSkew:        int64(time.Duration(i.ClockSkew).Seconds()),
+		MaxTokenLifetime: int64(time.Duration(i.MaxTokenLifetime).Seconds()),
+		RequireKnownUser: i.RequireKnownUser,
+	}, nil
+}
+
+func addPrincipals(source *policydata.Source, state *model.State) {
+	for _, u := range state.Users {
+		notBefore := int64(0)
+		if !u.TokensNotBefore.IsZero() {
+			notBefore = u.TokensNotBefore.Unix()
+		}
+		source.Users = append(source.Users, policydata.User{
+			Name: u.Name, Disabled: u.Disabled, TokensNotBefore: notBefore, Policies: u.Policies,
+		})
+	}
+	for _, g := range state.Groups {
+		source.Groups = append(source.Groups, policydata.Group{Name: g.Name, Members: g.Members, Policies: g.Policies})
+	}
+	for _, r := range state.Roles {
+		source.Roles = append(source.Roles, policydata.Role{
+			Name: r.Name, Governing: r.Governing, Policies: r.Policies, Users: r.Users, Groups: r.Groups, Claims: r.Claims,
+		})
+	}
+	for _, s := range state.Services {
+		source.Services = append(source.Services, service(s))
+	}
+}
+
+func service(s *model.ServiceAccount) policydata.Service {
+	out := policydata.Service{Name: s.Name, Disabled: s.Disabled, Role: s.Role}
+	for _, i := range s.Identities {
+		out.Identities = append(out.Identities, policydata.ServiceIdentity(i))
+	}
+	for _, d := range s.Delegation {
+		out.Delegation = append(out.Delegation, policydata.Delegation(d))
+	}
+	return out
+}

@@ -1,0 +1,251 @@
+package directory
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"sallyport/host/internal/model"
+)
+
+// Options are the options of Apply.
+type Options struct {
+	DryRun bool // say what would change, and change nothing
+	Prune  bool // delete what no document describes, except what is reserved
+	Force  bool // change reserved entities, too
+}
+
+// Action is what became of an entity.
+type Action string
+
+// The actions.
+const (
+	Created   Action = "created"
+	Updated   Action = "updated"
+	Unchanged Action = "unchanged"
+	Deleted   Action = "deleted"
+)
+
+// Change says what became of one entity.
+type Change struct {
+	Kind   model.Kind `json:"kind"`
+	Name   string     `json:"name"`
+	Action Action     `json:"action"`
+}
+
+// Result is the outcome of a write.
+type Result struct {
+	Epoch      uint64   `json:"epoch,string"`
+	Generation uint64   `json:"generation,string"` // the last one; raised if something changed
+	Changes    []Change `json:"changes"`           // sorted by kind, as model.Kinds has them, and name
+}
+
+// Apply makes the store say what docs say, all or nothing: each document states
+// the whole of its entity. References may be to entities of docs or of the
+// store. Documents that change nothing do not raise the generation. The error is
+// or wraps model.Problems if docs break a rule.
+func (d *Directory) Apply(ctx context.Context, docs []model.Entity, o Options) (Result, error) {
+	var changes []Change
+	plan := func(prev *image) (*change, error) {
+		next, err := d.applied(prev.state, docs, o)
+		if err != nil {
+			return nil, err
+		}
+		changes = changesOf(prev.state, next, docs)
+		if !changed(changes) {
+			return nil, nil
+		}
+		giveIDs(next)
+		return &change{state: next}, nil
+	}
+	img, err := d.run(ctx, plan, o.DryRun)
+	if err != nil {
+		return Result{}, err
+	}
+	return Result{img.Epoch, img.Generation, changes}, nil
+}
+
+// run runs plan, and commits unless it is for show.
+func (d *Directory) run(ctx context.Context, plan func(*image) (*change, error), dryRun bool) (*image, error) {
+	if !dryRun {
+		return d.update(ctx, plan)
+	}
+	img, err := d.view(ctx)
+	if err != nil {
+		return nil, err
+	}
+	_, err = plan(img)
+	return img, err
+}
+
+// applied returns the state that docs make of prev.
+func (d *Directory) applied(prev *model.State, docs []model.Entity, o Options) (*model.State, error) {
+	next := prev.With(docs)
+	if o.Prune {
+		next = next.Without(undescribed(prev, docs))
+	}
+	var problems model.Problems
+	times := make(map[model.Key]int, len(docs))
+	for _, e := range docs {
+		times[model.KeyOf(e)]++
+	}
+	touched := make([]model.Entity, 0, len(docs))
+	for _, e := range docs {
+		k := model.KeyOf(e)
+		before, existed := prev.Get(k)
+		after, _ := next.Get(k)
+		// What is as it was passed the checks once, and conditions are dear.
+		if before != after || times[k] > 1 {
+			touched = append(touched, e)
+		}
+		if existed && before != after && before.Meta().Reserved && !o.Force {
+			problems = append(problems, model.Problem{
+				Kind: k.Kind, Name: k.Name, Field: "metadata.name", Text: "is reserved and changed only by force",
+			})
+		}
+	}
+	err := next.Check(touched, d.checks)
+	var more model.Problems
+	if errors.As(err, &more) {
+		problems = append(problems, more...)
+	}
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	return next, err
+}
+
+// undescribed returns the keys of what is in s, not in docs, and not reserved.
+func undescribed(s *model.State, docs []model.Entity) []model.Key {
+	described := make(map[model.Key]bool, len(docs))
+	for _, e := range docs {
+		described[model.KeyOf(e)] = true
+	}
+	var keys []model.Key
+	for _, e := range s.Entities() {
+		if k := model.KeyOf(e); !described[k] && !e.Meta().Reserved {
+			keys = append(keys, k)
+		}
+	}
+	return keys
+}
+
+// Delete deletes the entity that k names, its credentials, and all references to
+// it. The error is ErrNotFound, ErrReserved unless force, or ErrInUse, wrapped.
+func (d *Directory) Delete(ctx context.Context, k model.Key, force bool) (Result, error) {
+	var changes []Change
+	img, err := d.update(ctx, func(prev *image) (*change, error) {
+		e, ok := prev.state.Get(k)
+		if !ok {
+			return nil, fmt.Errorf("%s %q: %w", k.Kind, k.Name, ErrNotFound)
+		}
+		if e.Meta().Reserved && !force {
+			return nil, fmt.Errorf("%s %q %w", k.Kind, k.Name, ErrReserved)
+		}
+		next := prev.state.Without([]model.Key{k})
+		if err := next.Check(nil, d.checks); err != nil {
+			return nil, fmt.Errorf("%s %q %w: %w", k.Kind, k.Name, ErrInUse, err)
+		}
+		changes = changesOf(prev.state, next, nil)
+		return &change{state: next}, nil
+	})
+	if err != nil {
+		return Result{}, err
+	}
+	return Result{img.Epoch, img.Generation, changes}, nil
+}
+
+// giveIDs gives ids to the entities that have none: those that With has just
+// made and nobody else knows.
+func giveIDs(s *model.State) {
+	for _, e := range s.Entities() {
+		if e.Meta().ID == "" {
+			e.Meta().ID = newID()
+		}
+	}
+}
+
+// difference is an entity that two states have differently; nil where one of
+// them has none.
+type difference struct {
+	old, new model.Entity
+}
+
+func (d difference) action() Action {
+	switch {
+	case d.old == nil:
+		return Created
+	case d.new == nil:
+		return Deleted
+	}
+	return Updated
+}
+
+// differences returns what differs. States share what does not, and their lists
+// are sorted, so that this is a walk along both.
+func differences(prev, next *model.State) []difference {
+	diffs := compareLists(nil, prev.Policies, next.Policies)
+	diffs = compareLists(diffs, prev.Users, next.Users)
+	diffs = compareLists(diffs, prev.Groups, next.Groups)
+	diffs = compareLists(diffs, prev.Roles, next.Roles)
+	diffs = compareLists(diffs, prev.Services, next.Services)
+	return compareLists(diffs, prev.Issuers, next.Issuers)
+}
+
+func compareLists[E interface {
+	comparable
+	model.Entity
+}](diffs []difference, old, new []E) []difference {
+	for len(old) > 0 && len(new) > 0 {
+		if old[0] == new[0] {
+			old, new = old[1:], new[1:]
+			continue
+		}
+		switch order := strings.Compare(old[0].Meta().Name, new[0].Meta().Name); {
+		case order < 0:
+			diffs, old = append(diffs, difference{old[0], nil}), old[1:]
+		case order > 0:
+			diffs, new = append(diffs, difference{nil, new[0]}), new[1:]
+		default:
+			diffs, old, new = append(diffs, difference{old[0], new[0]}), old[1:], new[1:]
+		}
+	}
+	for _, e := range old {
+		diffs = append(diffs, difference{e, nil})
+	}
+	for _, e := range new {
+		diffs = append(diffs, difference{nil, e})
+	}
+	return diffs
+}
+
+// changesOf returns what differs, and the docs that made no difference.
+func changesOf(prev, next *model.State, docs []model.Entity) []Change {
+	changes := []Change{}
+	listed := map[model.Key]bool{}
+	for _, diff := range differences(prev, next) {
+		e := cmp.Or(diff.new, diff.old)
+		k := model.KeyOf(e)
+		changes = append(changes, Change{k.Kind, k.Name, diff.action()})
+		listed[k] = true
+	}
+	for _, e := range docs {
+		if k := model.KeyOf(e); !listed[k] {
+			changes = append(changes, Change{k.Kind, k.Name, Unchanged})
+		}
+	}
+	kinds := model.Kinds()
+	slices.SortFunc(changes, func(a, b Change) int {
+		return cmp.Or(
+			cmp.Compare(slices.Index(kinds, a.Kind), slices.Index(kinds, b.Kind)),
+			cmp.Compare(a.Name, b.Name))
+	})
+	return changes
+}
+
+func changed(changes []Change) bool {
+	return slices.ContainsFunc(changes, func(c Change) bool { return c.Action != Unchanged })
+}

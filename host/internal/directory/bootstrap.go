@@ -1,0 +1,63 @@
+package directory
+
+import (
+	"context"
+	"fmt"
+
+	"sallyport/host/internal/model"
+	"sallyport/policydata"
+)
+
+// AdminName is the name of the first user, and of its policy.
+const AdminName = "admin"
+
+// EnsureAdmin makes the first user, who may do everything at the host's own API,
+// with an access key. It does so once in the life of a store and returns nil
+// afterwards, even if the user was deleted since. Both entities are reserved, so
+// that pruning leaves them alone.
+func (d *Directory) EnsureAdmin(ctx context.Context) (*Credentials, error) {
+	creds := newCredentials()
+	first := false
+	_, err := d.update(ctx, func(prev *image) (*change, error) {
+		if first = !prev.Bootstrapped; !first {
+			return nil, nil
+		}
+		docs := adminDocuments()
+		for _, e := range docs {
+			if k := model.KeyOf(e); has(prev.state, k) {
+				return nil, fmt.Errorf("first start: %s %q exists, but was not made by a first start", k.Kind, k.Name)
+			}
+		}
+		next, err := d.applied(prev.state, docs, Options{})
+		if err != nil {
+			return nil, fmt.Errorf("first start: %w", err)
+		}
+		giveIDs(next)
+		return d.addCredentials(&change{state: next, bootstrap: true}, AdminName, creds)
+	})
+	if err != nil || !first {
+		return nil, err
+	}
+	return &creds, nil
+}
+
+func has(s *model.State, k model.Key) bool {
+	_, ok := s.Get(k)
+	return ok
+}
+
+func adminDocuments() []model.Entity {
+	return []model.Entity{
+		&model.Policy{
+			Metadata: model.Metadata{Name: AdminName, Description: "everything at the host's own API", Reserved: true},
+			Rules: []model.Rule{{
+				Name: "all", Effect: model.Allow, Methods: []string{"*"},
+				Hosts: []string{policydata.HostAPI}, Paths: []string{"/**"},
+			}},
+		},
+		&model.User{
+			Metadata: model.Metadata{Name: AdminName, Description: "the first user", Reserved: true},
+			Policies: []string{AdminName},
+		},
+	}
+}

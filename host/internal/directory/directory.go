@@ -1,0 +1,236 @@
+package directory
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"sallyport/host/internal/model"
+	"sallyport/host/internal/store"
+)
+
+// Directory is the entities in a store. It is safe for concurrent use.
+type Directory struct {
+	store  store.Store
+	checks model.Checks
+	now    func() time.Time
+
+	mu      sync.Mutex
+	cached  *image        // guarded by mu; the last one seen, nil at first
+	changed chan struct{} // guarded by mu; closed and replaced by each commit
+}
+
+// New returns the directory in s. What is written must pass the checks; now is
+// the clock that commits are dated by, such as time.Now.
+func New(s store.Store, checks model.Checks, now func() time.Time) *Directory {
+	return &Directory{store: s, checks: checks, now: now, changed: make(chan struct{})}
+}
+
+// Load returns what was committed last.
+func (d *Directory) Load(ctx context.Context) (Revision, error) {
+	img, err := d.view(ctx)
+	if err != nil {
+		return Revision{}, err
+	}
+	return Revision{
+		Epoch: img.Epoch, Generation: img.Generation,
+		Created: time.Unix(img.Created, 0).UTC(), State: img.state,
+	}, nil
+}
+
+// Changed returns a channel that is closed by the next commit of this
+// Directory. Who takes it before Load misses nothing: it tells that there is
+// something new, not what.
+func (d *Directory) Changed() <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.changed
+}
+
+func (d *Directory) view(ctx context.Context) (*image, error) {
+	var img *image
+	err := d.store.View(ctx, func(r store.Reader) (err error) {
+		img, err = d.read(r)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("load the directory: %w", err)
+	}
+	d.keep(img)
+	return img, nil
+}
+
+// keep remembers img unless a later one is known.
+func (d *Directory) keep(img *image) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.cached == nil || d.cached.before(img) {
+		d.cached = img
+	}
+}
+
+func (g *storedGeneration) before(img *image) bool {
+	if g.Epoch != img.Epoch {
+		return g.Epoch < img.Epoch
+	}
+	return g.Generation < img.Generation
+}
+
+// change is what a write makes of an image.
+type change struct {
+	state     *model.State
+	extra     map[string][]byte     // further pairs to put
+	added     map[string]credential // by access key id
+	bootstrap bool                  // the first user was made
+}
+
+// update runs plan on the last image and commits what it returns; nil is
+// nothing to commit. It returns the image that is now the last. Like the closure
+// of a store's Update, plan may be run more than once.
+func (d *Directory) update(ctx context.Context, plan func(*image) (*change, error)) (*image, error) {
+	var img *image
+	committed := false
+	err := d.store.Update(ctx, func(tx store.Tx) error {
+		prev, err := d.read(tx)
+		if err != nil {
+			return fmt.Errorf("load the directory: %w", err)
+		}
+		c, err := plan(prev)
+		if err != nil {
+			return err
+		}
+		if img, committed = prev, c != nil; c == nil {
+			return nil
+		}
+		img, err = d.commit(tx, prev, c)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	d.keep(img)
+	if committed {
+		d.notify()
+	}
+	return img, nil
+}
+
+func (d *Directory) notify() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	close(d.changed)
+	d.changed = make(chan struct{})
+}
+
+// commit writes the difference between prev and c, and the next generation.
+func (d *Directory) commit(tx store.Tx, prev *image, c *change) (*image, error) {
+	w := &writer{tx: tx}
+	for _, key := range prev.dangling {
+		w.delete(key)
+	}
+	w.state(prev.state, c.state)
+	for _, key := range slices.Sorted(maps.Keys(c.extra)) {
+		w.put(key, c.extra[key])
+	}
+	next := &image{
+		storedGeneration: storedGeneration{
+			Epoch: prev.Epoch, Generation: prev.Generation + 1, Created: d.now().Unix(),
+			Bootstrapped: prev.Bootstrapped || c.bootstrap,
+		},
+		state:       c.state,
+		credentials: map[string]credential{},
+	}
+	for _, creds := range []map[string]credential{prev.credentials, c.added} {
+		for id, cred := range creds {
+			if e, ok := c.state.Get(model.Key{Kind: model.KindUser, Name: cred.user}); ok && e.Meta().ID == cred.UserID {
+				next.credentials[id] = cred
+			}
+		}
+	}
+	value, err := json.Marshal(next.storedGeneration)
+	if err != nil {
+		return nil, err
+	}
+	w.put(generationKey, value)
+	if prev.Generation == 0 {
+		w.put(formatKey, []byte(format))
+	}
+	return next, w.err
+}
+
+// writer writes to a transaction until an error.
+type writer struct {
+	tx  store.Tx
+	err error
+}
+
+func (w *writer) put(key string, value []byte) {
+	if w.err == nil {
+		w.err = w.tx.Put(key, value)
+	}
+}
+
+func (w *writer) delete(key string) {
+	if w.err == nil {
+		w.err = w.tx.Delete(key)
+	}
+}
+
+// state writes what differs between prev and next. Of what is deleted, the
+// secondary indexes go first, then the entity, then whatever is found below it.
+func (w *writer) state(prev, next *model.State) {
+	for _, diff := range differences(prev, next) {
+		old, new := w.rows(prev, diff.old), w.rows(next, diff.new)
+		if w.err != nil {
+			return
+		}
+		// In descending order an entity comes after what is below it.
+		for _, key := range slices.Backward(slices.Sorted(maps.Keys(old))) {
+			if _, stays := new[key]; !stays {
+				w.delete(key)
+			}
+		}
+		for _, key := range slices.Sorted(maps.Keys(new)) {
+			if string(old[key]) != string(new[key]) {
+				w.put(key, new[key])
+			}
+		}
+		if diff.new == nil {
+			w.clear(belowKey(model.KeyOf(diff.old)))
+		}
+	}
+}
+
+func (w *writer) rows(s *model.State, e model.Entity) map[string][]byte {
+	if e == nil || w.err != nil {
+		return nil
+	}
+	var out map[string][]byte
+	out, w.err = rows(s, e)
+	return out
+}
+
+// clear deletes all keys that begin with prefix.
+func (w *writer) clear(prefix string) {
+	if w.err != nil {
+		return
+	}
+	var pairs []store.Pair
+	pairs, w.err = w.tx.Scan(prefix, "", 0)
+	for _, p := range pairs {
+		w.delete(p.Key)
+	}
+}
+
+// newID returns a random id of 128 bits.
+func newID() string {
+	var b [16]byte
+	rand.Read(b[:]) // never fails, says its documentation
+	return hex.EncodeToString(b[:])
+}

@@ -1,0 +1,30 @@
+// Package directory keeps users, groups, policies, roles, services, issuers and
+// credentials in a store.Store.
+//
+// # Keys
+//
+//	auth/users/<Username>                          auth/groups/<DisplayName>
+//	auth/users/<Username>/policies/<Policy>        auth/groups/<g>/users/<u>
+//	auth/users/<Username>/credentials/<AccessKey>  auth/groups/<g>/policies/<p>
+//	auth/policies/<DisplayName>                    auth/roles/<Name>
+//	auth/services/<ServiceID>                      auth/roles/<r>/policies/<p>
+//	auth/issuers/<Name>                            auth/roles/<r>/users/<u>
+//	                                               auth/roles/<r>/groups/<g>
+//	meta/format  meta/generation
+//
+// # Re-created names
+//
+// An entity has a random id besides its name. A relation's value holds the ids
+// of both ends, a credential's the id of its user, and each counts only where
+// these are the ids of what now has the names. So an entity that is deleted and
+// created again gets nothing back, whatever a lost race or a restored file left
+// behind. What does not count is skipped when reading and removed by the next
+// write.
+//
+// # Generation
+//
+// Each commit raises the generation, by one, in its own transaction. All writes
+// read it and write it, so on a store with optimistic transactions it is the one
+// key that makes them serializable; and what is read at one generation can be
+// kept in memory for as long as that is the generation.
+package directory

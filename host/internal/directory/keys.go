@@ -1,0 +1,63 @@
+package directory
+
+import (
+	"strings"
+
+	"sallyport/host/internal/model"
+)
+
+// Keys. Names hold no "/", so that a key has one reading.
+const (
+	authPrefix    = "auth/"
+	formatKey     = "meta/format"
+	generationKey = "meta/generation"
+
+	credentialsSegment = "credentials"
+)
+
+func entityKey(k model.Key) string {
+	return authPrefix + k.Kind.Collection() + "/" + k.Name
+}
+
+// belowKey is the prefix of all that belongs to an entity.
+func belowKey(k model.Key) string { return entityKey(k) + "/" }
+
+func relationKey(owner, target model.Key) string {
+	return belowKey(owner) + target.Kind.Collection() + "/" + target.Name
+}
+
+func credentialsKey(user, accessKeyID string) string {
+	return belowKey(model.Key{Kind: model.KindUser, Name: user}) + credentialsSegment + "/" + accessKeyID
+}
+
+// parsedKey is a key below authPrefix.
+type parsedKey struct {
+	owner   model.Key
+	segment string // the collection of the other end, or credentialsSegment; "": the entity itself
+	name    string // the name of the other end, or the access key's id
+}
+
+func parseKey(key string) (parsedKey, bool) {
+	parts := strings.Split(strings.TrimPrefix(key, authPrefix), "/")
+	if len(parts) != 2 && len(parts) != 4 {
+		return parsedKey{}, false
+	}
+	kind, ok := kindOf(parts[0])
+	if !ok {
+		return parsedKey{}, false
+	}
+	p := parsedKey{owner: model.Key{Kind: kind, Name: parts[1]}}
+	if len(parts) == 4 {
+		p.segment, p.name = parts[2], parts[3]
+	}
+	return p, true
+}
+
+func kindOf(collection string) (model.Kind, bool) {
+	for _, k := range model.Kinds() {
+		if k.Collection() == collection {
+			return k, true
+		}
+	}
+	return "", false
+}

@@ -1,0 +1,241 @@
+package directory_test
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"sallyport/host/internal/directory"
+	"sallyport/host/internal/model"
+	"sallyport/host/internal/store"
+	"sallyport/host/internal/store/bolt"
+)
+
+// TestRandomOperations runs random writes and compares what the directory says
+// with model.State alone, what it keeps in memory with what it reads anew, and
+// checks that nothing in the store dangles.
+func TestRandomOperations(t *testing.T) {
+	for seed := range uint64(5) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(seed, 1))
+			d, s := newDirectory(t)
+			want := &model.State{}
+			accepted := 0
+			for range 150 {
+				next, err := randomOperation(t, rng, d, want)
+				if err == nil {
+					want, accepted = next, accepted+1
+				}
+				got := load(t, d).State
+				if diff := cmp.Diff(withoutIDs(want), withoutIDs(got)); diff != "" {
+					t.Fatalf("state (-want +got):\n%s", diff)
+				}
+				if diff := cmp.Diff(got, load(t, reopen(s)).State); diff != "" {
+					t.Fatalf("in memory and in the store (-memory +store):\n%s", diff)
+				}
+			}
+			checkStore(t, s)
+			if accepted < 20 {
+				t.Errorf("only %d operations were accepted", accepted)
+			}
+		})
+	}
+}
+
+func withoutIDs(s *model.State) []model.Entity {
+	all := (&model.State{}).With(s.Entities()).Entities()
+	for _, e := range all {
+		e.Meta().ID = ""
+	}
+	return all
+}
+
+// randomOperation runs one operation and returns the state that it makes of
+// want, or its error.
+func randomOperation(t *testing.T, rng *rand.Rand, d *directory.Directory, want *model.State) (*model.State, error) {
+	t.Helper()
+	switch rng.IntN(10) {
+	case 0:
+		_, err := d.CreateCredentials(t.Context(), randomName(rng))
+		if err != nil && !errors.Is(err, directory.ErrNotFound) {
+			t.Fatal(err)
+		}
+		return want, err
+	case 1, 2, 3:
+		kinds := model.Kinds()
+		k := model.Key{Kind: kinds[rng.IntN(len(kinds))], Name: randomName(rng)}
+		_, err := d.Delete(t.Context(), k, true)
+		if err != nil && !errors.Is(err, directory.ErrNotFound) && !errors.Is(err, directory.ErrInUse) {
+			t.Fatal(err)
+		}
+		return want.Without([]model.Key{k}), err
+	}
+	docs := make([]model.Entity, 1+rng.IntN(4))
+	for i := range docs {
+		docs[i] = randomEntity(rng)
+	}
+	_, err := d.Apply(t.Context(), docs, directory.Options{Force: true})
+	var problems model.Problems
+	if err != nil && !errors.As(err, &problems) {
+		t.Fatal(err)
+	}
+	return want.With(docs), err
+}
+
+func randomName(rng *rand.Rand) string { return []string{"a", "a!", "b", "ä", "a b"}[rng.IntN(5)] }
+
+func randomNames(rng *rand.Rand) []string {
+	if rng.IntN(2) == 0 {
+		return nil
+	}
+	return []string{randomName(rng)}
+}
+
+func randomEntity(rng *rand.Rand) model.Entity {
+	kinds := model.Kinds()
+	e := model.New(kinds[rng.IntN(len(kinds))])
+	*e.Meta() = model.Metadata{Name: randomName(rng), Reserved: rng.IntN(4) == 0, Description: randomName(rng)}
+	switch e := e.(type) {
+	case *model.User:
+		e.Disabled, e.Policies = rng.IntN(2) == 0, randomNames(rng)
+		e.TokensNotBefore = time.Unix(1+rng.Int64N(1e9), 0)
+	case *model.Group:
+		e.Members, e.Policies = randomNames(rng), randomNames(rng)
+	case *model.Policy:
+		e.Rules = []model.Rule{{Effect: model.Deny, Methods: []string{"GET"}, Paths: []string{"/" + fmt.Sprint(rng.IntN(3))}}}
+	case *model.Role:
+		e.Governing, e.Policies = rng.IntN(3) == 0, randomNames(rng)
+		if !e.Governing {
+			e.Users, e.Groups = randomNames(rng), randomNames(rng)
+		}
+	case *model.ServiceAccount:
+		e.Role = randomName(rng)
+		if rng.IntN(2) == 0 {
+			e.Identities = []model.Identity{{Issuer: randomName(rng), Client: "c" + e.Name}}
+		}
+		if rng.IntN(2) == 0 {
+			e.Delegation = []model.Delegation{{Role: randomName(rng), Users: append(randomNames(rng), "*"), Groups: randomNames(rng)}}
+		}
+	case *model.Issuer:
+		e.Issuer, e.Audiences, e.Algorithms = "https://"+e.Name, []string{"a"}, []string{"RS256"}
+		e.JWKS.Inline, e.ShareNames = []byte(`{"keys":[]}`), true
+		if rng.IntN(3) == 0 {
+			e.Claims.Client = nil
+		}
+	}
+	return e
+}
+
+func TestOnBolt(t *testing.T) {
+	dir := t.TempDir()
+	open := func() *bolt.Store {
+		s, err := bolt.Open(dir, time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	s := open()
+	d := reopen(s)
+	creds, err := d.EnsureAdmin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	apply(t, d, library)
+	want := load(t, d)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open()
+	t.Cleanup(func() {
+		checkStore(t, s)
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if diff := cmp.Diff(want, load(t, reopen(s))); diff != "" {
+		t.Errorf("after reopening (-want +got):\n%s", diff)
+	}
+	if user, err := reopen(s).Authenticate(t.Context(), creds.AccessKeyID, creds.Secret.Reveal()); user != "admin" || err != nil {
+		t.Errorf("got %q and %v", user, err)
+	}
+}
+
+// large is 10,000 users in 1,000 groups with 1,000 policies.
+func large() []model.Entity {
+	var all []model.Entity
+	for i := range 1000 {
+		policy, group := fmt.Sprintf("p%d", i), &model.Group{Metadata: model.Metadata{Name: fmt.Sprintf("g%d", i)}}
+		all = append(all, &model.Policy{
+			Metadata: model.Metadata{Name: policy},
+			Rules:    []model.Rule{{Effect: model.Allow, Methods: []string{"*"}, Paths: []string{"/ws/" + policy + "/**"}, When: "true"}},
+		})
+		group.Policies = []string{policy}
+		for j := range 10 {
+			user := fmt.Sprintf("u%d-%d", i, j)
+			all = append(all, &model.User{Metadata: model.Metadata{Name: user}, Email: user + "@example.org"})
+			group.Members = append(group.Members, user)
+		}
+		all = append(all, group)
+	}
+	return all
+}
+
+func BenchmarkLarge(b *testing.B) {
+	open := func(b *testing.B) (*directory.Directory, store.Store) {
+		s, err := bolt.Open(b.TempDir(), time.Second)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() {
+			if err := s.Close(); err != nil {
+				b.Error(err)
+			}
+		})
+		return reopen(s), s
+	}
+	applyAll := func(b *testing.B, d *directory.Directory, docs []model.Entity) {
+		if _, err := d.Apply(b.Context(), docs, directory.Options{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	docs := large()
+	b.Run("first apply", func(b *testing.B) {
+		for b.Loop() {
+			d, _ := open(b)
+			applyAll(b, d, docs)
+		}
+	})
+	d, s := open(b)
+	applyAll(b, d, docs)
+	b.Run("apply of the same", func(b *testing.B) {
+		for b.Loop() {
+			applyAll(b, d, docs)
+		}
+	})
+	b.Run("one write", func(b *testing.B) {
+		i := 0
+		for b.Loop() {
+			i++
+			applyAll(b, d, []model.Entity{&model.User{Metadata: model.Metadata{Name: "u1-1", Description: fmt.Sprint(i)}}})
+		}
+	})
+	b.Run("cold load", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := reopen(s).Load(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("warm load", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := d.Load(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

@@ -1,0 +1,157 @@
+package model
+
+import (
+	"cmp"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// State is all entities with their relations. Each list is sorted by name, and
+// in the entities each list of references is. A State and what it holds must not
+// be modified.
+type State struct {
+	Users    []*User
+	Groups   []*Group
+	Policies []*Policy
+	Roles    []*Role
+	Services []*ServiceAccount
+	Issuers  []*Issuer
+}
+
+// Key names an entity.
+type Key struct {
+	Kind Kind
+	Name string
+}
+
+// KeyOf returns the key of e.
+func KeyOf(e Entity) Key { return Key{e.Kind(), e.Meta().Name} }
+
+// Get returns the entity of this kind and name.
+func (s *State) Get(k Key) (Entity, bool) {
+	switch k.Kind {
+	case KindUser:
+		return find(s.Users, k.Name)
+	case KindGroup:
+		return find(s.Groups, k.Name)
+	case KindPolicy:
+		return find(s.Policies, k.Name)
+	case KindRole:
+		return find(s.Roles, k.Name)
+	case KindServiceAccount:
+		return find(s.Services, k.Name)
+	case KindIssuer:
+		return find(s.Issuers, k.Name)
+	}
+	return nil, false
+}
+
+func find[E Entity](list []E, name string) (Entity, bool) {
+	i, ok := slices.BinarySearchFunc(list, name, func(e E, name string) int {
+		return strings.Compare(e.Meta().Name, name)
+	})
+	if !ok {
+		return nil, false
+	}
+	return list[i], true
+}
+
+// Entities returns all entities, sorted by kind (in the order of Kinds) and name.
+func (s *State) Entities() []Entity {
+	all := make([]Entity, 0, len(s.Users)+len(s.Groups)+len(s.Policies)+len(s.Roles)+len(s.Services)+len(s.Issuers))
+	all = appendAll(all, s.Policies)
+	all = appendAll(all, s.Users)
+	all = appendAll(all, s.Groups)
+	all = appendAll(all, s.Roles)
+	all = appendAll(all, s.Services)
+	return appendAll(all, s.Issuers)
+}
+
+func appendAll[E Entity](all []Entity, list []E) []Entity {
+	for _, e := range list {
+		all = append(all, e)
+	}
+	return all
+}
+
+// With returns the state with entities added, each in place of the one with its
+// kind and name; of several with one name the last counts. An entity that says
+// what the one in s says is left as it is, and one that takes another's place
+// takes its ID; a new one has none yet.
+func (s *State) With(entities []Entity) *State {
+	return &State{
+		Users:    merge(s.Users, entities),
+		Groups:   merge(s.Groups, entities),
+		Policies: merge(s.Policies, entities),
+		Roles:    merge(s.Roles, entities),
+		Services: merge(s.Services, entities),
+		Issuers:  merge(s.Issuers, entities),
+	}
+}
+
+func merge[E Entity](list []E, entities []Entity) []E {
+	put := map[string]E{}
+	for _, e := range entities {
+		if typed, ok := e.(E); ok {
+			n := typed.normalized().(E)
+			n.Meta().ID = ""
+			put[e.Meta().Name] = n
+		}
+	}
+	if len(put) == 0 {
+		return list
+	}
+	merged := make([]E, 0, len(list)+len(put))
+	for _, old := range list {
+		e, ok := put[old.Meta().Name]
+		if !ok {
+			merged = append(merged, old)
+			continue
+		}
+		delete(put, old.Meta().Name)
+		e.Meta().ID = old.Meta().ID
+		if reflect.DeepEqual(e, old) {
+			e = old
+		}
+		merged = append(merged, e)
+	}
+	for _, e := range put {
+		merged = append(merged, e)
+	}
+	slices.SortFunc(merged, func(a, b E) int { return cmp.Compare(a.Meta().Name, b.Meta().Name) })
+	return merged
+}
+
+// Without returns the state without the entities that keys name, and without
+// any reference to them, save that a ServiceAccount keeps its role and its
+// identities: these can't just go, and Check refuses a state in which they name
+// nothing.
+func (s *State) Without(keys []Key) *State {
+	if len(keys) == 0 {
+		return s
+	}
+	set := make(map[Key]bool, len(keys))
+	for _, k := range keys {
+		set[k] = true
+	}
+	gone := func(k Kind, name string) bool { return set[Key{k, name}] }
+	return &State{
+		Users:    remove(s.Users, gone),
+		Groups:   remove(s.Groups, gone),
+		Policies: remove(s.Policies, gone),
+		Roles:    remove(s.Roles, gone),
+		Services: remove(s.Services, gone),
+		Issuers:  remove(s.Issuers, gone),
+	}
+}
+
+func remove[E Entity](list []E, gone func(Kind, string) bool) []E {
+	var kept []E
+	for _, e := range list {
+		if !gone(e.Kind(), e.Meta().Name) {
+			kept = append(kept, e.without(gone).(E))
+		}
+	}
+	return kept
+}

@@ -1,0 +1,291 @@
+// Package server wires the host's parts: the store, the publisher, xDS and HTTP.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"sallyport/host/internal/api"
+	"sallyport/host/internal/condition"
+	"sallyport/host/internal/devissuer"
+	"sallyport/host/internal/directory"
+	"sallyport/host/internal/jwks"
+	"sallyport/host/internal/model"
+	"sallyport/host/internal/publish"
+	"sallyport/host/internal/signing"
+	"sallyport/host/internal/store"
+	"sallyport/host/internal/store/bolt"
+	"sallyport/host/internal/xds"
+	"sallyport/policydata"
+	"sallyport/policydata/pluginconfig"
+)
+
+// Config configures a Server.
+type Config struct {
+	DataDir  string // store, keys, and the filter for proxies on this machine
+	HTTPAddr string // API, metrics, probes, and the filter for proxies
+	XDSAddr  string // ECDS
+
+	Module []byte // the filter's wasm
+
+	// InsecureDevIssuer trusts tokens of the development issuer, whose key lies
+	// in the data directory.
+	InsecureDevIssuer bool
+
+	// Filter settings that go with every push.
+	RemoveToken     bool
+	IdentityHeaders bool
+
+	// FirstCredentials is called once in the life of a store with the access key
+	// of its first user, whose secret can't be had again.
+	FirstCredentials func(accessKeyID, secret string)
+
+	Logger *slog.Logger // required
+}
+
+// Server is the host.
+type Server struct {
+	config    Config
+	store     store.Store
+	directory *directory.Directory
+	publisher *publish.Publisher
+	key       *signing.Key
+	module    string // path of the filter's file for proxies
+	xds       *xds.Server
+	http      net.Listener
+	grpc      net.Listener
+	registry  *prometheus.Registry
+	metrics   *metrics
+}
+
+// Checks are the rules of documents that live outside package model.
+func Checks() model.Checks {
+	return model.Checks{
+		Condition: func(src string, pathCaptures, hostCaptures []string) error {
+			_, err := condition.Compile(src, pathCaptures, hostCaptures)
+			return err
+		},
+		Keys: func(set []byte) error {
+			_, err := jwks.Parse(set)
+			return err
+		},
+	}
+}
+
+// New opens the data directory and the listeners. Run serves; a Server that is
+// not run must be closed.
+func New(ctx context.Context, c Config) (_ *Server, err error) {
+	s := &Server{config: c}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	if len(c.Module) == 0 {
+		return nil, errors.New("this binary was built without the filter: build it with make build")
+	}
+	bolted, err := bolt.Open(c.DataDir, 0)
+	if err != nil {
+		return nil, err
+	}
+	s.store = bolted
+	s.directory = directory.New(s.store, Checks(), time.Now)
+	if s.key, err = signing.Open(c.DataDir); err != nil {
+		return nil, err
+	}
+	if s.module, err = writeModule(c.DataDir, c.Module); err != nil {
+		return nil, err
+	}
+	s.registry, s.metrics = newMetrics()
+	s.xds = xds.New(xds.Options{Logger: c.Logger, Hooks: s.metrics.hooks()})
+	if s.publisher, err = s.newPublisher(); err != nil {
+		return nil, err
+	}
+	if s.http, err = listen(ctx, "HTTP", c.HTTPAddr); err != nil {
+		return nil, err
+	}
+	if s.grpc, err = listen(ctx, "xDS", c.XDSAddr); err != nil {
+		return nil, err
+	}
+	return s, s.ensureAdmin(ctx)
+}
+
+func (s *Server) newPublisher() (*publish.Publisher, error) {
+	extra, err := s.devIssuer()
+	if err != nil {
+		return nil, err
+	}
+	return publish.New(publish.Options{
+		Directory: s.directory,
+		Key:       s.key,
+		Extra:     extra,
+		Logger:    s.config.Logger,
+		Sinks:     []publish.Sink{s.push},
+		Observe:   s.metrics.compiled,
+	})
+}
+
+func (s *Server) devIssuer() ([]policydata.Issuer, error) {
+	if !s.config.InsecureDevIssuer {
+		return nil, nil
+	}
+	issuer, err := devissuer.Open(s.config.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	s.config.Logger.Warn("tokens of the development issuer are trusted: whoever reads the data directory can be any user")
+	return []policydata.Issuer{issuer.Source()}, nil
+}
+
+// listen opens a listener on a loopback address: proxies and callers of this
+// version prove nothing that could be trusted from farther away.
+func listen(ctx context.Context, what, addr string) (net.Listener, error) {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, fmt.Errorf("%s address %q: %w", what, addr, err)
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return nil, fmt.Errorf("%s address %q: only a loopback address is allowed, since neither proxies nor TLS are authenticated there", what, addr)
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("%s address: %w", what, err)
+	}
+	return l, nil
+}
+
+// writeModule puts the filter into the data directory, where proxies on this
+// machine read it. A file that is the same stays, since they may be reading it.
+func writeModule(dir string, module []byte) (string, error) {
+	digest := api.NewModule(module).SHA256
+	path, err := filepath.Abs(filepath.Join(dir, "filter-"+digest[:16]+".wasm"))
+	if err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	f, err := os.CreateTemp(dir, ".filter-*")
+	if err != nil {
+		return "", fmt.Errorf("write the filter: %w", err)
+	}
+	defer os.Remove(f.Name()) // of no effect once it is renamed
+	_, err = f.Write(module)
+	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
+		return "", fmt.Errorf("write the filter: %w", err)
+	}
+	return path, os.Rename(f.Name(), path)
+}
+
+func (s *Server) ensureAdmin(ctx context.Context) error {
+	creds, err := s.directory.EnsureAdmin(ctx)
+	if err != nil || creds == nil || s.config.FirstCredentials == nil {
+		return err
+	}
+	s.config.FirstCredentials(creds.AccessKeyID, creds.Secret.Reveal())
+	return nil
+}
+
+// push hands a snapshot to xDS.
+func (s *Server) push(_ context.Context, p *publish.Published) error {
+	s.metrics.published(p)
+	return s.xds.Set(p.Version.String(), xds.FilterConfig{
+		PluginConfiguration: s.PluginConfiguration(p),
+		Code:                xds.Code{Filename: s.module},
+	})
+}
+
+// PluginConfiguration returns the plugin configuration that enforces a snapshot.
+func (s *Server) PluginConfiguration(p *publish.Published) []byte {
+	c := pluginconfig.Config{
+		TrustedKeys:     [][]byte{s.key.SPKI()},
+		Snapshot:        p.Bytes,
+		RemoveToken:     s.config.RemoveToken,
+		IdentityHeaders: s.config.IdentityHeaders,
+	}
+	return c.AppendBinary(nil)
+}
+
+// Directory returns the directory, for what runs in the same process.
+func (s *Server) Directory() *directory.Directory { return s.directory }
+
+// Publisher returns the publisher, for what runs in the same process.
+func (s *Server) Publisher() *publish.Publisher { return s.publisher }
+
+// ModuleFile returns the path of the filter's file.
+func (s *Server) ModuleFile() string { return s.module }
+
+// SigningKey returns the key that signs snapshots.
+func (s *Server) SigningKey() *signing.Key { return s.key }
+
+// HTTPAddr and XDSAddr return the addresses that are served.
+func (s *Server) HTTPAddr() string { return s.http.Addr().String() }
+
+// XDSAddr returns the address of xDS.
+func (s *Server) XDSAddr() string { return s.grpc.Addr().String() }
+
+// shutdownTimeout bounds how long requests may take to end when the host stops.
+const shutdownTimeout = 5 * time.Second
+
+// Run serves until ctx is done, and closes the Server.
+func (s *Server) Run(ctx context.Context) (err error) {
+	defer func() { err = errors.Join(err, s.Close()) }()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		s.publisher.Run(ctx)
+		return nil
+	})
+	g.Go(func() error { return s.xds.Serve(ctx, s.grpc) })
+	web := &http.Server{
+		Handler: api.New(api.Options{
+			Directory: s.directory, Publisher: s.publisher, Registry: s.registry,
+			Module: api.NewModule(s.config.Module), Logger: s.config.Logger, Now: time.Now,
+		}),
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       time.Minute,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(s.config.Logger.Handler(), slog.LevelWarn),
+	}
+	g.Go(func() error {
+		if err := web.Serve(s.http); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve HTTP: %w", err)
+		}
+		return nil
+	})
+	g.Go(func() error {
+		<-ctx.Done()
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+		defer cancel()
+		return web.Shutdown(stop)
+	})
+	return g.Wait()
+}
+
+// Close releases listeners and store.
+func (s *Server) Close() error {
+	var errs []error
+	for _, l := range []net.Listener{s.http, s.grpc} {
+		if l == nil {
+			continue
+		}
+		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	if s.store != nil {
+		errs = append(errs, s.store.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,179 @@
+package bolt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"go.etcd.io/bbolt"
+	bbolterrors "go.etcd.io/bbolt/errors"
+
+	"sallyport/host/internal/store"
+)
+
+// FileName is the name of the store's file in the data directory.
+const FileName = "sallyport.db"
+
+// DefaultLockTimeout is how long Open waits for another process by default:
+// enough for one that is just shutting down.
+const DefaultLockTimeout = 2 * time.Second
+
+var bucketName = []byte("sallyport")
+
+// Store is a store in one file. Use Open to make one.
+type Store struct {
+	db *bbolt.DB
+}
+
+var _ store.Store = (*Store)(nil)
+
+// Open opens the store in the data directory dir and makes both if they don't
+// exist. Other accounts get no access to the file. If another process holds it
+// for longer than lockTimeout (0: DefaultLockTimeout), the error is
+// store.ErrLocked and names the file.
+func Open(dir string, lockTimeout time.Duration) (*Store, error) {
+	if lockTimeout <= 0 {
+		lockTimeout = DefaultLockTimeout
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make data directory: %w", err)
+	}
+	path := filepath.Join(dir, FileName)
+	db, err := openFile(path, lockTimeout)
+	if errors.Is(err, bbolterrors.ErrTimeout) {
+		return nil, fmt.Errorf("%w: %s is locked; stop the other process, or use another data directory", store.ErrLocked, path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open store %s: %w", path, err)
+	}
+	if err := prepare(db, path); err != nil {
+		return nil, errors.Join(fmt.Errorf("open store %s: %w", path, err), db.Close())
+	}
+	return &Store{db: db}, nil
+}
+
+// openFile opens the file. bbolt panics on some damaged files while it reads
+// the free list; that becomes an error, since the file is input here.
+func openFile(path string, lockTimeout time.Duration) (db *bbolt.DB, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			db, err = nil, fmt.Errorf("the file is damaged: %v", r)
+		}
+	}()
+	return bbolt.Open(path, 0o600, &bbolt.Options{
+		Timeout:      lockTimeout,
+		FreelistType: bbolt.FreelistMapType,
+	})
+}
+
+func prepare(db *bbolt.DB, path string) error {
+	// A file that was copied back from a backup may have come with wider
+	// permissions than bbolt gives to a new one.
+	if err := os.Chmod(path, 0o600); err != nil {
+		return err
+	}
+	return db.Update(func(tx *bbolt.Tx) error {
+		_, err := tx.CreateBucketIfNotExists(bucketName)
+		return err
+	})
+}
+
+// View implements store.Store.
+func (s *Store) View(ctx context.Context, fn func(store.Reader) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return translate(s.db.View(func(btx *bbolt.Tx) error {
+		t := &tx{bucket: btx.Bucket(bucketName)}
+		defer t.end()
+		return fn(t)
+	}))
+}
+
+// Update implements store.Store.
+func (s *Store) Update(ctx context.Context, fn func(store.Tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return translate(s.db.Update(func(btx *bbolt.Tx) error {
+		t := &tx{bucket: btx.Bucket(bucketName)}
+		defer t.end()
+		return fn(t)
+	}))
+}
+
+// Close implements store.Store.
+func (s *Store) Close() error { return s.db.Close() }
+
+func translate(err error) error {
+	if errors.Is(err, bbolterrors.ErrDatabaseNotOpen) {
+		return store.ErrClosed
+	}
+	return err
+}
+
+// tx is one transaction; bucket is nil when it is over, since bbolt's own
+// behaviour after that point is undefined.
+type tx struct {
+	bucket *bbolt.Bucket
+}
+
+func (t *tx) end() { t.bucket = nil }
+
+func (t *tx) Get(key string) ([]byte, error) {
+	if t.bucket == nil {
+		return nil, store.ErrDone
+	}
+	v := t.bucket.Get([]byte(key))
+	if v == nil {
+		return nil, store.ErrNotFound
+	}
+	return v, nil
+}
+
+func (t *tx) Scan(prefix, from string, limit int) ([]store.Pair, error) {
+	if t.bucket == nil {
+		return nil, store.ErrDone
+	}
+	var pairs []store.Pair
+	c := t.bucket.Cursor()
+	for k, v := c.Seek([]byte(max(prefix, from))); k != nil; k, v = c.Next() {
+		key := string(k)
+		if !strings.HasPrefix(key, prefix) {
+			break
+		}
+		pairs = append(pairs, store.Pair{Key: key, Value: v})
+		if len(pairs) == limit {
+			break
+		}
+	}
+	return pairs, nil
+}
+
+func (t *tx) Put(key string, value []byte) error {
+	if t.bucket == nil {
+		return store.ErrDone
+	}
+	if key == "" {
+		return store.ErrEmptyKey
+	}
+	// bbolt keeps the slice until the commit, the caller may reuse it.
+	if err := t.bucket.Put([]byte(key), append([]byte{}, value...)); err != nil {
+		return fmt.Errorf("put %q: %w", key, err)
+	}
+	return nil
+}
+
+func (t *tx) Delete(key string) error {
+	if t.bucket == nil {
+		return store.ErrDone
+	}
+	if err := t.bucket.Delete([]byte(key)); err != nil {
+		return fmt.Errorf("delete %q: %w", key, err)
+	}
+	return nil
+}
