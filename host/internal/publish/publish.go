@@ -121,12 +121,12 @@ func (p *Publisher) publish(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.set(next)
 	for _, sink := range p.o.Sinks {
 		if err := sink(ctx, next); err != nil {
 			p.o.Logger.Error("pushing a snapshot", "version", version.String(), "error", err)
 		}
 	}
+	p.set(next) // last: who waits for it finds it pushed
 	p.o.Logger.Info("published", "version", version.String(), "bytes", len(next.Bytes), "took", time.Since(start).Round(time.Microsecond))
 	return nil
 }

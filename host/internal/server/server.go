@@ -3,6 +3,7 @@ package server
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -49,6 +50,9 @@ type Config struct {
 	// FirstCredentials is called once in the life of a store with the access key
 	// of its first user, whose secret can't be had again.
 	FirstCredentials func(accessKeyID, secret string)
+
+	// Sinks take each snapshot, beside xDS: proxies in the same process.
+	Sinks []publish.Sink
 
 	Logger *slog.Logger // required
 }
@@ -130,7 +134,7 @@ func (s *Server) newPublisher() (*publish.Publisher, error) {
 		Key:       s.key,
 		Extra:     extra,
 		Logger:    s.config.Logger,
-		Sinks:     []publish.Sink{s.push},
+		Sinks:     append([]publish.Sink{s.push}, s.config.Sinks...),
 		Observe:   s.metrics.compiled,
 	})
 }
@@ -165,11 +169,17 @@ func listen(ctx context.Context, what, addr string) (net.Listener, error) {
 	return l, nil
 }
 
-// writeModule puts the filter into the data directory, where proxies on this
-// machine read it. A file that is the same stays, since they may be reading it.
+// ModulePath returns where a host with a data directory puts its filter for
+// proxies on the same machine. The name holds the filter's digest: another
+// filter is another file, so a proxy never reads half of each.
+func ModulePath(dir string, module []byte) (string, error) {
+	return filepath.Abs(filepath.Join(dir, "filter-"+api.NewModule(module).SHA256[:16]+".wasm"))
+}
+
+// writeModule puts the filter there. A file that is there stays: proxies may be
+// reading it.
 func writeModule(dir string, module []byte) (string, error) {
-	digest := api.NewModule(module).SHA256
-	path, err := filepath.Abs(filepath.Join(dir, "filter-"+digest[:16]+".wasm"))
+	path, err := ModulePath(dir, module)
 	if err != nil {
 		return "", err
 	}
@@ -202,7 +212,7 @@ func (s *Server) push(_ context.Context, p *publish.Published) error {
 	s.metrics.published(p)
 	return s.xds.Set(p.Version.String(), xds.FilterConfig{
 		PluginConfiguration: s.PluginConfiguration(p),
-		Code:                xds.Code{Filename: s.module},
+		ModulePath:          s.module,
 	})
 }
 
@@ -226,8 +236,9 @@ func (s *Server) Publisher() *publish.Publisher { return s.publisher }
 // ModuleFile returns the path of the filter's file.
 func (s *Server) ModuleFile() string { return s.module }
 
-// SigningKey returns the key that signs snapshots.
-func (s *Server) SigningKey() *signing.Key { return s.key }
+// TrustedKey returns the public key that snapshots are signed with, as filters
+// list it in trusted_keys.
+func (s *Server) TrustedKey() string { return base64.StdEncoding.EncodeToString(s.key.SPKI()) }
 
 // HTTPAddr and XDSAddr return the addresses that are served.
 func (s *Server) HTTPAddr() string { return s.http.Addr().String() }

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/url"
+	"strconv"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"sallyport/host/internal/directory"
+	"sallyport/host/internal/manifest"
+)
+
+func newApply() *cobra.Command {
+	var files []string
+	var dryRun, prune, force bool
+	var output string
+	cmd := &cobra.Command{
+		Use:   "apply -f PATH...",
+		Short: "Make the host's state what files say, all or nothing",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := newClient(cmd)
+			if err != nil {
+				return err
+			}
+			set, err := manifest.ReadFiles(cmd.InOrStdin(), files...)
+			if err != nil {
+				return err
+			}
+			query := url.Values{
+				"dryRun": {strconv.FormatBool(dryRun)}, "prune": {strconv.FormatBool(prune)}, "force": {strconv.FormatBool(force)},
+			}
+			result, err := c.apply(cmd.Context(), set, "?"+query.Encode())
+			if err != nil {
+				return err
+			}
+			return printAs(cmd.OutOrStdout(), output, result, func(w io.Writer) error { return printChanges(w, result, dryRun) })
+		},
+	}
+	f := cmd.Flags()
+	f.StringArrayVarP(&files, "filename", "f", nil, "file or directory, - for standard input; may be repeated")
+	f.BoolVar(&dryRun, "dry-run", false, "say what would change, and change nothing")
+	f.BoolVar(&prune, "prune", false, "delete what no file describes, except what is reserved")
+	f.BoolVar(&force, "force", false, "change reserved entities, too")
+	f.StringVarP(&output, "output", "o", formTable, "table, json or yaml")
+	_ = cmd.MarkFlagRequired("filename") // it exists
+	addClientFlags(cmd)
+	return cmd
+}
+
+func printChanges(w io.Writer, result directory.Result, dryRun bool) error {
+	table := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	for _, c := range result.Changes {
+		fmt.Fprintf(table, "%s\t%s\t%s\n", c.Kind, c.Name, c.Action)
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	if dryRun {
+		_, err := fmt.Fprintln(w, "dry run: nothing was changed")
+		return err
+	}
+	_, err := fmt.Fprintf(w, "generation %d\n", result.Generation)
+	return err
+}

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"sallyport/host/internal/demo"
+	"sallyport/host/internal/directory"
+	"sallyport/host/internal/manifest"
+)
+
+// maxAnswerBytes bounds what is read of an answer.
+const maxAnswerBytes = 64 << 20
+
+// client calls the API.
+type client struct {
+	server, accessKeyID, secret string
+	http                        http.Client
+}
+
+// addClientFlags adds the flags by which commands find the host.
+func addClientFlags(cmd *cobra.Command) {
+	cmd.Flags().String("server", "", "URL of the host (default $SALLYPORT_SERVER, or http://"+defaultHTTPAddr+")")
+	cmd.Flags().String("data-dir", defaultDataDir, "where a demo on this machine left its credentials, if the environment has none")
+}
+
+// newClient returns a client with the credentials of the environment, or those
+// of a demo that runs here.
+func newClient(cmd *cobra.Command) (*client, error) {
+	c := &client{
+		server:      cmd.Flag("server").Value.String(),
+		accessKeyID: os.Getenv("SALLYPORT_ACCESS_KEY_ID"),
+		secret:      os.Getenv("SALLYPORT_SECRET_ACCESS_KEY"),
+		http:        http.Client{Timeout: 2 * time.Minute},
+	}
+	explicit := c.server != "" || os.Getenv("SALLYPORT_SERVER") != ""
+	if c.server == "" {
+		c.server = os.Getenv("SALLYPORT_SERVER")
+	}
+	if c.server == "" {
+		c.server = "http://" + defaultHTTPAddr
+	}
+	if u, err := url.Parse(c.server); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, fmt.Errorf("server %q: want a URL such as http://%s", c.server, defaultHTTPAddr)
+	}
+	if c.accessKeyID != "" && c.secret != "" {
+		return c, nil
+	}
+	found, err := demo.ReadCredentials(cmd.Flag("data-dir").Value.String())
+	if err == nil && (!explicit || found.Server == c.server) {
+		c.server, c.accessKeyID, c.secret = found.Server, found.AccessKeyID, found.Secret
+		return c, nil
+	}
+	return nil, errors.New("no credentials: set SALLYPORT_ACCESS_KEY_ID and SALLYPORT_SECRET_ACCESS_KEY; the host's first start printed the first ones")
+}
+
+// apiError is an error answer of the API.
+type apiError struct {
+	Status int    `json:"status"`
+	Title  string `json:"title"`
+	Detail string `json:"detail"`
+	Errors []struct {
+		File   string `json:"file"`
+		Line   int    `json:"line"`
+		Column int    `json:"column"`
+		Field  string `json:"field"`
+		Detail string `json:"detail"`
+	} `json:"errors"`
+}
+
+func (e *apiError) Error() string {
+	if len(e.Errors) == 0 {
+		text := fmt.Sprintf("%d %s", e.Status, e.Title)
+		if e.Detail != "" {
+			text += ": " + e.Detail
+		}
+		return text
+	}
+	errs := make(manifest.Errors, len(e.Errors))
+	for i, x := range e.Errors {
+		errs[i] = manifest.Error{File: x.File, Line: x.Line, Column: x.Column, Field: x.Field, Text: x.Detail}
+	}
+	return errs.Error() + "\n" + e.Detail
+}
+
+// do sends a request and decodes the answer into out.
+func (c *client) do(ctx context.Context, method, path, contentType string, body io.Reader, out any) error {
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.server, "/")+path, body)
+	if err != nil {
+		return err
+	}
+	req.SetBasicAuth(c.accessKeyID, c.secret)
+	if contentType != "" {
+		req.Header.Set("Content-Type", contentType)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return fmt.Errorf("%w; is the host running (sallyport serve, or sallyport demo)?", err)
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes))
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode/100 == 2 {
+		return json.Unmarshal(answer, out)
+	}
+	e := &apiError{Status: resp.StatusCode, Title: http.StatusText(resp.StatusCode)}
+	if json.Unmarshal(answer, e) != nil {
+		e.Detail = "the answer is no problem document: is " + c.server + " a Sallyport host?"
+	}
+	return e
+}
+
+// apply sends documents under the names of their files.
+func (c *client) apply(ctx context.Context, files []manifest.File, query string) (directory.Result, error) {
+	var result directory.Result
+	var body bytes.Buffer
+	form := multipart.NewWriter(&body)
+	for _, f := range files {
+		part, err := form.CreateFormFile("file", f.Name)
+		if err != nil {
+			return result, err
+		}
+		if _, err := part.Write(f.Data); err != nil {
+			return result, err
+		}
+	}
+	if err := form.Close(); err != nil {
+		return result, err
+	}
+	err := c.do(ctx, http.MethodPost, "/api/v1/apply"+query, form.FormDataContentType(), &body, &result)
+	return result, err
+}

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"encoding/base64"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"sallyport/host/internal/envoyconfig"
+	"sallyport/host/internal/filterwasm"
+	"sallyport/host/internal/server"
+	"sallyport/host/internal/signing"
+)
+
+func newEnvoy() *cobra.Command {
+	cmd := &cobra.Command{Use: "envoy", Short: "Configure Envoy", Args: cobra.NoArgs}
+	cmd.AddCommand(newEnvoyConfig())
+	return cmd
+}
+
+func newEnvoyConfig() *cobra.Command {
+	var o envoyconfig.Options
+	var push, dataDir, snapshot string
+	cmd := &cobra.Command{
+		Use:   "config",
+		Short: "Print a bootstrap for Envoy",
+		Long: `Print a whole bootstrap: with --push ecds the filter's configuration comes from the
+host, with --push static it is in the bootstrap, with the snapshot of --snapshot.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			key, err := signing.Read(dataDir)
+			if err != nil {
+				return fmt.Errorf("%w; start the host first, or give its --data-dir", err)
+			}
+			o.Keys = []string{base64.StdEncoding.EncodeToString(key.SPKI())}
+			text, err := renderEnvoy(cmd, &o, push, snapshot)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprint(cmd.OutOrStdout(), text)
+			return err
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&push, "push", "ecds", "ecds or static")
+	f.StringVar(&dataDir, "data-dir", defaultDataDir, "directory of the key that signs snapshots")
+	f.StringVar(&snapshot, "snapshot", "", "signed snapshot for --push static (sallyport snapshot build)")
+	f.StringVar(&o.NodeID, "node-id", envoyconfig.DefaultNodeID, "what the proxy calls itself")
+	f.StringVar(&o.Listen, "listen", envoyconfig.DefaultListen, "address that Envoy listens on")
+	f.StringVar(&o.Admin, "admin", envoyconfig.DefaultAdmin, "address of Envoy's admin interface")
+	f.StringVar(&o.Upstream, "upstream", envoyconfig.DefaultUpstream, "host:port of the upstream")
+	f.StringVar(&o.XDS, "xds", envoyconfig.DefaultXDS, "host:port of the host's xDS")
+	f.StringVar(&o.ModulePath, "module", "", "path of the filter on Envoy's machine (default: the one in the data directory)")
+	return cmd
+}
+
+func renderEnvoy(cmd *cobra.Command, o *envoyconfig.Options, push, snapshot string) (string, error) {
+	if o.ModulePath == "" {
+		module, err := filterwasm.Module()
+		if err != nil {
+			return "", err
+		}
+		if o.ModulePath, err = server.ModulePath(cmd.Flag("data-dir").Value.String(), module); err != nil {
+			return "", err
+		}
+	}
+	switch push {
+	case "ecds":
+		return envoyconfig.ECDS(*o)
+	case "static":
+		if snapshot != "" {
+			b, err := os.ReadFile(snapshot)
+			if err != nil {
+				return "", err
+			}
+			o.Snapshot = b
+		}
+		return envoyconfig.Static(*o)
+	}
+	return "", fmt.Errorf("--push %q: there are ecds and static", push)
+}

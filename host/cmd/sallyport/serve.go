@@ -1,0 +1,63 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	"sallyport/host"
+	"sallyport/host/internal/filterwasm"
+)
+
+func newServe() *cobra.Command {
+	var c host.Config
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the control service",
+		Long: `Run the control service: the API on HTTP, and ECDS on xDS, by which Envoy gets the
+filter with the policy snapshot. The first start prints the first credentials, once.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			module, err := filterwasm.Module()
+			if err != nil {
+				return err
+			}
+			c.Module = module
+			c.Logger = newLogger(cmd.ErrOrStderr())
+			c.FirstCredentials = func(id, secret string) { printCredentials(cmd.OutOrStdout(), id, secret) }
+			s, err := host.New(cmd.Context(), c)
+			if err != nil {
+				return err
+			}
+			c.Logger.Info("serving", "http", c.HTTPAddr, "xds", c.XDSAddr, "data", c.DataDir)
+			return s.Run(cmd.Context())
+		},
+	}
+	addServerFlags(cmd, &c)
+	cmd.Flags().BoolVar(&c.InsecureDevIssuer, "insecure-dev-issuer", false,
+		"trust tokens of the development issuer (sallyport token mint), whose key lies in the data directory")
+	return cmd
+}
+
+// addServerFlags adds the flags that serve and demo share.
+func addServerFlags(cmd *cobra.Command, c *host.Config) {
+	f := cmd.Flags()
+	f.StringVar(&c.DataDir, "data-dir", defaultDataDir, "directory of the store and the keys")
+	f.StringVar(&c.HTTPAddr, "http", defaultHTTPAddr, "address of the API")
+	f.StringVar(&c.XDSAddr, "xds", defaultXDSAddr, "address of xDS")
+	f.BoolVar(&c.IdentityHeaders, "identity-headers", false,
+		"have proxies send x-sallyport-user, -groups and -generation to the upstream")
+	f.BoolVar(&c.RemoveToken, "remove-token", false, "have proxies take the token off what goes to the upstream")
+}
+
+func newLogger(w io.Writer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, nil))
+}
+
+// printCredentials shows the first access key as lines for a shell.
+func printCredentials(w io.Writer, id, secret string) {
+	fmt.Fprintf(w, "# The first credentials. They are shown this once; keep them.\n"+
+		"export SALLYPORT_ACCESS_KEY_ID=%s\nexport SALLYPORT_SECRET_ACCESS_KEY=%s\n", id, secret)
+}

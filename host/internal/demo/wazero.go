@@ -1,0 +1,113 @@
+package demo
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"time"
+
+	"github.com/tidwall/gjson"
+	"golang.org/x/sync/errgroup"
+
+	"sallyport/host/internal/publish"
+	"sallyport/host/wasmhost"
+)
+
+// startWazero serves the proxy by the filter in wazero.
+func (d *demo) startWazero(ctx context.Context, g *errgroup.Group, upstream string) error {
+	l, err := net.Listen("tcp", d.ProxyAddr)
+	if err != nil {
+		return err
+	}
+	rt, err := wasmhost.NewRuntime(ctx, wasmhost.Options{
+		CacheDir: filepath.Join(d.Config.Host.DataDir, "wazero-cache"),
+		Logger:   d.logger(),
+	})
+	if err != nil {
+		return err
+	}
+	g.Go(func() error {
+		<-ctx.Done()
+		return rt.Close(context.WithoutCancel(ctx))
+	})
+	module, err := d.compile(ctx, rt)
+	if err != nil {
+		return err
+	}
+	pool, err := d.startPool(ctx, module)
+	if err != nil {
+		return err
+	}
+	proxy, err := wasmhost.NewReverseProxy(pool, &url.URL{Scheme: "http", Host: upstream},
+		wasmhost.ProxyOptions{Logger: d.logger(), Observe: d.observe})
+	if err != nil {
+		return err
+	}
+	serveHTTP(ctx, g, wasmhost.NewServer(proxy), l)
+	return nil
+}
+
+// startPool starts the filter with what is published; what is published from
+// then on reaches it by take.
+func (d *demo) startPool(ctx context.Context, module *wasmhost.Module) (*wasmhost.Pool, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	pool, err := wasmhost.NewPool(ctx, module, d.host.PluginConfiguration(d.latest), d.Instances)
+	d.pool = pool
+	return pool, err
+}
+
+// compile translates the filter to machine code, which takes seconds the first
+// time, and shows that it does.
+func (d *demo) compile(ctx context.Context, rt *wasmhost.Runtime) (*wasmhost.Module, error) {
+	fmt.Fprint(d.Out, "Compiling the filter (some seconds the first time) ")
+	start := time.Now()
+	done := make(chan struct{})
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-time.After(500 * time.Millisecond):
+				fmt.Fprint(d.Out, ".")
+			case <-done:
+				return
+			}
+		}
+	}()
+	module, err := rt.Compile(ctx, d.Config.Host.Module)
+	close(done)
+	<-stopped
+	if err == nil {
+		fmt.Fprintf(d.Out, " ready after %s\n", time.Since(start).Round(10*time.Millisecond))
+	}
+	return module, err
+}
+
+// configure pushes a snapshot to the pool. What the filter refuses changes
+// nothing, as in Envoy.
+func (d *demo) configure(ctx context.Context, pool *wasmhost.Pool, p *publish.Published) error {
+	if err := pool.Configure(ctx, d.host.PluginConfiguration(p)); err != nil {
+		return fmt.Errorf("the filter refused it; the one before stays in force: %w", err)
+	}
+	fmt.Fprintf(d.Out, "-- the proxy enforces generation %d\n", p.Version.Generation)
+	return nil
+}
+
+// observe prints a line a decision.
+func (d *demo) observe(r *http.Request, result wasmhost.Result) {
+	v := gjson.Parse(result.FilterState["wasm.sallyport"])
+	who := v.Get("user").Str
+	if who == "" {
+		who = "-"
+	}
+	rule := v.Get("policy").Str
+	if rule != "" {
+		rule += "/" + v.Get("rule").Str
+	}
+	fmt.Fprintf(d.Out, "%s  %-6s %-40q %d %s  user=%q %s\n", time.Now().Format(time.TimeOnly),
+		r.Method, r.RequestURI, v.Get("status").Int(), v.Get("reason").Str, who, rule)
+}
