@@ -3,18 +3,29 @@
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOFUMPT     := mvdan.cc/gofumpt@v0.12.0
-GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@latest
+FUZZTIME    := 60s
 
 FILTER   := build/sallyport.wasm
 EMBEDDED := host/internal/filterwasm/module/sallyport.wasm
+# A filter that is larger than this takes too long to compile in a proxy.
+MAX_FILTER_BYTES := 6000000
+
 FILTER_SOURCES := $(shell find plugin policydata -name '*.go' -not -name '*_test.go')
 HOST_SOURCES   := $(shell find host policydata -type f -not -name '*_test.go' -not -path '*/testdata/*')
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: build ## run the whole on this machine: host, proxy with the filter, upstream
 	build/sallyport demo
+
+test: build size lint envoy ## lint and run all tests: with the race detector, in wazero, in the real Envoy
+	go test -race $$(go list ./... | grep -v /e2e)
+	go test ./e2e/...
+
+bench: build envoy ## measure deciding, loading, and the filter in Envoy beside what it replaces
+	go test -run '^$$' -bench . -benchmem ./policydata/...
+	go test -run '^$$' -bench . -benchtime 20000x -count 5 ./e2e/bench
 
 build: build/sallyport ## build the control service with the filter embedded
 
@@ -30,7 +41,26 @@ $(EMBEDDED): $(FILTER)
 build/sallyport: $(EMBEDDED) $(HOST_SOURCES) go.mod go.sum
 	go build -trimpath -o $@ ./host/cmd/sallyport
 
-envoy: ## fetch the real Envoy into build/ (ENVOY=path uses another)
-	@scripts/get-envoy
+size: $(FILTER) ## fail if the filter is larger than its budget
+	@test $$(wc -c <$(FILTER)) -le $(MAX_FILTER_BYTES) || \
+		{ echo "$(FILTER) has $$(wc -c <$(FILTER)) bytes, more than $(MAX_FILTER_BYTES)"; exit 1; }
 
-.PHONY: help run build plugin envoy
+lint: ## check format, vet, staticcheck and go.mod
+	@unformatted=$$(go run $(GOFUMPT) -l host plugin policydata e2e) && \
+		{ test -z "$$unformatted" || { echo "not formatted by gofumpt: $$unformatted"; exit 1; }; }
+	go vet ./...
+	GOOS=wasip1 GOARCH=wasm go vet ./plugin/... ./policydata/...
+	go run $(STATICCHECK) ./...
+	go mod tidy -diff
+
+fuzz: ## run each fuzz target for FUZZTIME
+	@go list ./... | while read -r package; do \
+		for target in $$(go test -list '^Fuzz' $$package | grep '^Fuzz'); do \
+			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5x $$package || exit 1; \
+		done; \
+	done
+
+envoy: ## fetch the real Envoy into build/ (ENVOY=path uses another)
+	@scripts/get-envoy >/dev/null
+
+.PHONY: help run test bench build plugin size lint fuzz envoy

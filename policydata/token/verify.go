@@ -207,6 +207,9 @@ func (k *publicKey) verify(a *algorithm, t *compact, native SignatureFunc) bool 
 
 // checkClaims checks times, audience and lifetime, in this order.
 func (i *issuer) checkClaims(c *registered, now int64) policydata.Reason {
+	if !c.exp.Exists() {
+		return policydata.ReasonExpired // a token must say when it ends
+	}
 	exp, ok := numericDate(c.exp)
 	if !ok {
 		return policydata.ReasonBadToken

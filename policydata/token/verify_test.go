@@ -234,7 +234,7 @@ func TestVerifyClaims(t *testing.T) {
 		{"iss under another case of the name", `"ISS":"https://idp.example.com",` + sub + aud + exp, policydata.ReasonUnknownIssuer},
 		{"iss escaped is the same", `"iss":"https:\/\/idp.example.com",` + sub + aud + exp, policydata.ReasonAllowed},
 
-		{"exp absent", iss + sub + aud + iat, policydata.ReasonBadToken},
+		{"exp absent", iss + sub + aud + iat, policydata.ReasonExpired},
 		{"exp null", iss + sub + aud + `"exp":null,`, policydata.ReasonBadToken},
 		{"exp a string", iss + sub + aud + `"exp":"1800000300",`, policydata.ReasonBadToken},
 		{"exp negative", iss + sub + aud + `"exp":-1,`, policydata.ReasonBadToken},
@@ -248,7 +248,7 @@ func TestVerifyClaims(t *testing.T) {
 		{"exp last second", iss + sub + aud + `"exp":1799999971,`, policydata.ReasonAllowed},
 		{"exp reached, with skew", iss + sub + aud + `"exp":1799999970,`, policydata.ReasonExpired},
 		{"exp fraction is cut", iss + sub + aud + `"exp":1799999970.9,`, policydata.ReasonExpired},
-		{"exp under another case of the name", iss + sub + aud + `"EXP":1800000300,`, policydata.ReasonBadToken},
+		{"exp under another case of the name", iss + sub + aud + `"EXP":1800000300,`, policydata.ReasonExpired},
 
 		{"nbf within skew", iss + sub + aud + exp + `"nbf":1800000030,`, policydata.ReasonAllowed},
 		{"nbf later", iss + sub + aud + exp + `"nbf":1800000031,`, policydata.ReasonNotYetValid},
