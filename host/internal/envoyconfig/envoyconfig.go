@@ -1,0 +1,173 @@
+package envoyconfig
+
+import (
+	"embed"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"text/template"
+)
+
+// Options are the values that differ from one place to the next. A field left
+// at zero takes its default.
+type Options struct {
+	NodeID     string   // names the proxy to the host; default "sallyport-proxy"
+	Listen     string   // ip:port, port 0 for any free one; default "127.0.0.1:10000"
+	Admin      string   // ip:port, loopback only, port 0 for any free one; default "127.0.0.1:9901"
+	Upstream   string   // host:port; default "127.0.0.1:8080"
+	XDS        string   // host:port of the host's xDS service, for ECDS only; default "127.0.0.1:8471"
+	ModulePath string   // of the filter's module on the proxy; default "/etc/sallyport/sallyport.wasm"
+	Keys       []string // that sign snapshots: base64 of DER (SubjectPublicKeyInfo, RFC 5280 section 4.1), P-256
+	Snapshot   []byte   // for Static only
+}
+
+// The defaults of [Options].
+const (
+	DefaultNodeID     = "sallyport-proxy"
+	DefaultListen     = "127.0.0.1:10000"
+	DefaultAdmin      = "127.0.0.1:9901"
+	DefaultUpstream   = "127.0.0.1:8080"
+	DefaultXDS        = "127.0.0.1:8471"
+	DefaultModulePath = "/etc/sallyport/sallyport.wasm"
+)
+
+//go:embed templates/*.yaml
+var templateFiles embed.FS
+
+var templates = template.Must(template.New("").
+	Funcs(template.FuncMap{"quote": quote}).
+	ParseFS(templateFiles, "templates/*.yaml"))
+
+// ECDS returns the bootstrap of a proxy that gets the filter's configuration
+// from the host, and answers 503 until it has got one.
+func ECDS(o Options) (string, error) {
+	if len(o.Snapshot) > 0 {
+		return "", errors.New("envoy configuration: a snapshot belongs to the static one only")
+	}
+	return render("ecds.yaml", o)
+}
+
+// Static returns the bootstrap of a proxy that needs no host: the snapshot is
+// part of it. Without a snapshot the proxy starts and answers 503.
+func Static(o Options) (string, error) { return render("static.yaml", o) }
+
+// values are what the templates see.
+type values struct {
+	NodeID                       string
+	Listen, Admin, Upstream, XDS address
+	ModulePath                   string
+	Configuration                string
+}
+
+// Plugin returns the filter's part, indented by n spaces: it stands at different
+// depths.
+func (v values) Plugin(n int) (string, error) {
+	var text strings.Builder
+	if err := templates.ExecuteTemplate(&text, "plugin", v); err != nil {
+		return "", err
+	}
+	indent := strings.Repeat(" ", n)
+	body := strings.TrimSuffix(text.String(), "\n")
+	return indent + strings.ReplaceAll(body, "\n", "\n"+indent), nil
+}
+
+type address struct {
+	Host string
+	Port uint16
+}
+
+func render(name string, o Options) (string, error) {
+	v, err := o.values()
+	if err != nil {
+		return "", fmt.Errorf("envoy configuration: %w", err)
+	}
+	var text strings.Builder
+	if err := templates.ExecuteTemplate(&text, name, v); err != nil {
+		return "", fmt.Errorf("envoy configuration: %w", err)
+	}
+	return text.String(), nil
+}
+
+func (o Options) values() (values, error) {
+	v := values{
+		NodeID:     or(o.NodeID, DefaultNodeID),
+		ModulePath: or(o.ModulePath, DefaultModulePath),
+	}
+	for _, a := range []struct {
+		to         *address
+		name, text string
+		bound      bool // Envoy binds to it, rather than connecting
+	}{
+		{&v.Listen, "listen", or(o.Listen, DefaultListen), true},
+		{&v.Admin, "admin", or(o.Admin, DefaultAdmin), true},
+		{&v.Upstream, "upstream", or(o.Upstream, DefaultUpstream), false},
+		{&v.XDS, "xds", or(o.XDS, DefaultXDS), false},
+	} {
+		var err error
+		if *a.to, err = parseAddress(a.text, a.bound); err != nil {
+			return values{}, fmt.Errorf("%s address %q: %w", a.name, a.text, err)
+		}
+	}
+	if ip := net.ParseIP(v.Admin.Host); !ip.IsLoopback() {
+		// Who reaches the admin port can stop the proxy and read its configuration.
+		return values{}, fmt.Errorf("admin address %s is not a loopback address", v.Admin.Host)
+	}
+	var err error
+	v.Configuration, err = pluginConfiguration(o.Keys, o.Snapshot)
+	return v, err
+}
+
+// pluginConfiguration is the filter's configuration in JSON. Without a snapshot
+// the filter answers 503.
+func pluginConfiguration(keys []string, snapshot []byte) (string, error) {
+	for i, k := range keys {
+		if der, err := base64.StdEncoding.DecodeString(k); err != nil || len(der) == 0 {
+			return "", fmt.Errorf("trusted key %d is not the base64 of a key", i)
+		}
+	}
+	text, err := json.Marshal(struct {
+		TrustedKeys []string `json:"trusted_keys"`
+		Snapshot    []byte   `json:"snapshot,omitempty"`
+	}{append([]string{}, keys...), snapshot})
+	return string(text), err
+}
+
+// parseAddress splits host:port. An address to bind to is a number, and its port
+// may be 0.
+func parseAddress(text string, bound bool) (address, error) {
+	host, port, err := net.SplitHostPort(text)
+	if err != nil {
+		return address{}, err
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || n == 0 && !bound {
+		return address{}, fmt.Errorf("bad port %q", port)
+	}
+	if host == "" || bound && net.ParseIP(host) == nil {
+		return address{}, fmt.Errorf("bad host %q", host)
+	}
+	return address{Host: host, Port: uint16(n)}, nil
+}
+
+func or(s, fallback string) string {
+	if s == "" {
+		return fallback
+	}
+	return s
+}
+
+// quote writes s as a YAML double-quoted scalar; JSON's strings are a subset of
+// these.
+func quote(s string) (string, error) {
+	var out strings.Builder
+	e := json.NewEncoder(&out)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(s); err != nil {
+		return "", err
+	}
+	return strings.TrimSuffix(out.String(), "\n"), nil
+}
