@@ -183,13 +183,25 @@ func (h *Host) Log() string {
 // Run runs the program as a client of this host, with its first credentials.
 func (h *Host) Run(want int, stdin string, args ...string) string {
 	h.t.Helper()
-	creds, err := os.ReadFile(filepath.Join(h.DataDir, credentialsFile))
-	if err != nil {
-		h.t.Fatalf("the host showed no credentials: %v", err)
-	}
 	env := append(os.Environ(), "SALLYPORT_SERVER=http://"+h.HTTP)
-	env = append(env, strings.Fields(string(creds))...)
-	return run(h.t, want, stdin, env, args...)
+	return run(h.t, want, stdin, append(env, h.credentials()...), args...)
+}
+
+// credentials returns the first credentials as lines of an environment. They
+// come on another pipe than the log, so it waits for them.
+func (h *Host) credentials() []string {
+	h.t.Helper()
+	var lines []string
+	for deadline := time.Now().Add(startTimeout); len(lines) != 2; {
+		if time.Now().After(deadline) {
+			h.t.Fatal("the host showed no credentials")
+		}
+		if content, err := os.ReadFile(filepath.Join(h.DataDir, credentialsFile)); err == nil {
+			lines = strings.Fields(string(content))
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	return lines
 }
 
 // Apply applies documents and returns the generation that they made.
