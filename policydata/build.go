@@ -17,7 +17,11 @@ func Build(src Source) ([]byte, error) {
 	if err := b.addAll(src); err != nil {
 		return nil, fmt.Errorf("policydata: %w", err)
 	}
-	return b.encode(src)
+	body, err := b.encode(src)
+	if err != nil {
+		return nil, fmt.Errorf("policydata: %w", err)
+	}
+	return body, nil
 }
 
 // AppendSignature appends to the body of a snapshot the signature over it:
@@ -42,6 +46,8 @@ type builder struct {
 	groups   map[string]uint32
 	roles    map[string]uint32
 	services map[string]uint32
+
+	governing []bool // of roles, by index
 
 	trie     []trieNode
 	edges    []trieEdge
@@ -96,7 +102,7 @@ func (b *builder) encode(src Source) ([]byte, error) {
 		size += uint64(align(len(sec)))
 	}
 	if size > MaxSnapshotBytes-maxSignatureBytes-maxKeyIDBytes {
-		return nil, fmt.Errorf("policydata: the snapshot would have %d bytes, more than the limit of %d", size, MaxSnapshotBytes)
+		return nil, fmt.Errorf("the snapshot would have %d bytes, more than the limit of %d", size, MaxSnapshotBytes)
 	}
 	out := make([]byte, 0, size)
 	le := binary.LittleEndian

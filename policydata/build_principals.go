@@ -124,6 +124,7 @@ func (b *builder) addRole(r *Role) error {
 	}
 	first, count := b.list(policies)
 	b.put(secRoles, b.str(r.Name), flags, first, count)
+	b.governing = append(b.governing, r.Governing)
 	return nil
 }
 
@@ -208,12 +209,15 @@ func (b *builder) addServices(src Source) error {
 	var identities []boundIdentity
 	for i := range services {
 		s := &services[i]
-		if err := b.addService(src, s); err != nil {
+		if err := b.addService(s); err != nil {
 			return fmt.Errorf("service %q: %w", s.Name, err)
 		}
 		for _, id := range s.Identities {
 			if id.Client == "" || !issuers[id.Issuer] {
 				return fmt.Errorf("service %q: identity with client %q of issuer %q: needs a client and a known issuer", s.Name, id.Client, id.Issuer)
+			}
+			if len(id.Client) > maxTextBytes || len(id.Subject) > maxTextBytes {
+				return fmt.Errorf("service %q: identity of issuer %q: client and subject have at most %d bytes", s.Name, id.Issuer, maxTextBytes)
 			}
 			identities = append(identities, boundIdentity{id, uint32(i)})
 		}
@@ -226,10 +230,14 @@ type boundIdentity struct {
 	service uint32
 }
 
-// addIdentities writes the identities in the order of their look-up. A client
-// of an issuer names one service: else which one acts would be left to chance.
+// addIdentities writes the identities in the order of their look-up, each once.
+// A client of an issuer names one service: else which one acts would be left to
+// chance.
 func (b *builder) addIdentities(ids []boundIdentity) error {
-	slices.SortFunc(ids, func(x, y boundIdentity) int { return compareIdentity(x.ServiceIdentity, y.ServiceIdentity) })
+	slices.SortFunc(ids, func(x, y boundIdentity) int {
+		return cmp.Or(compareIdentity(x.ServiceIdentity, y.ServiceIdentity), cmp.Compare(x.service, y.service))
+	})
+	ids = slices.Compact(ids)
 	for i, id := range ids {
 		if i > 0 && ids[i-1].Issuer == id.Issuer && ids[i-1].Client == id.Client && ids[i-1].service != id.service {
 			return fmt.Errorf("client %q of issuer %q is an identity of two services", id.Client, id.Issuer)
@@ -243,7 +251,7 @@ func (b *builder) addIdentities(ids []boundIdentity) error {
 	return nil
 }
 
-func (b *builder) addService(src Source, s *Service) error {
+func (b *builder) addService(s *Service) error {
 	if err := CheckName(s.Name); err != nil {
 		return err
 	}
@@ -251,13 +259,13 @@ func (b *builder) addService(src Source, s *Service) error {
 	if s.Disabled {
 		flags = flagDisabled
 	}
-	role, err := b.roleOf(src, s.Role, false)
+	role, err := b.roleOf(s.Role, false)
 	if err != nil {
 		return err
 	}
 	first := b.count(secDelegations)
 	for _, d := range s.Delegation {
-		if err := b.addDelegation(src, &d); err != nil {
+		if err := b.addDelegation(&d); err != nil {
 			return fmt.Errorf("delegation: %w", err)
 		}
 	}
@@ -266,21 +274,19 @@ func (b *builder) addService(src Source, s *Service) error {
 }
 
 // roleOf resolves a role that must, or must not, be governing.
-func (b *builder) roleOf(src Source, name string, governing bool) (uint32, error) {
+func (b *builder) roleOf(name string, governing bool) (uint32, error) {
 	id, ok := b.roles[name]
 	if !ok {
 		return 0, fmt.Errorf("unknown role %q", name)
 	}
-	for i := range src.Roles {
-		if src.Roles[i].Name == name && src.Roles[i].Governing != governing {
-			return 0, fmt.Errorf("role %q: governing must be %t here", name, governing)
-		}
+	if b.governing[id] != governing {
+		return 0, fmt.Errorf("role %q: governing must be %t here", name, governing)
 	}
 	return id, nil
 }
 
-func (b *builder) addDelegation(src Source, d *Delegation) error {
-	role, err := b.roleOf(src, d.Role, true)
+func (b *builder) addDelegation(d *Delegation) error {
+	role, err := b.roleOf(d.Role, true)
 	if err != nil {
 		return err
 	}

@@ -57,6 +57,9 @@ func (b *builder) addRule(policy, index uint32, r *Rule) error {
 	exprFirst := b.count(secExprs)
 	when := uint32(none)
 	if r.When != nil {
+		if len(r.Text) > MaxConditionBytes {
+			return fmt.Errorf("condition: has more than %d bytes", MaxConditionBytes)
+		}
 		if err := checkCondition(r.When, pathCaptures, hostCaptures); err != nil {
 			return fmt.Errorf("condition: %w", err)
 		}
@@ -248,6 +251,9 @@ func exprType(e *Expr, depth int, nodes *int) (exprKind, error) {
 			return 0, err
 		}
 		args[i] = t
+	}
+	if len(e.Str) > MaxConditionBytes {
+		return 0, fmt.Errorf("has a text of more than %d bytes", MaxConditionBytes)
 	}
 	t, ok := opType(e, args)
 	if !ok {

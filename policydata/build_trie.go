@@ -116,7 +116,7 @@ func hashTable(n int, hash func(seed uint32, i int) uint32) (slots []uint32, see
 			return slots, seed, nil
 		}
 	}
-	return nil, 0, errors.New("policydata: names collide in every hash table tried")
+	return nil, 0, errors.New("names collide in every hash table tried")
 }
 
 func placeAll(slots []uint32, n int, hash func(i int) uint32) bool {

@@ -135,23 +135,24 @@ func (e *Evaluator) size(v value) value {
 	case typeString:
 		return value{kind: typeInt, n: int64(utf8.RuneCountInString(v.s))}
 	case typeList:
-		if e.hasErrors(v) {
-			return value{}
+		n := e.length(v)
+		for i := range n {
+			if e.element(v, i).kind == 0 {
+				return value{}
+			}
 		}
-		return value{kind: typeInt, n: int64(e.length(v))}
+		return value{kind: typeInt, n: int64(n)}
 	}
 	return value{}
 }
 
 func (e *Evaluator) binary(op Op, x, y value) value {
-	if x.kind == 0 || y.kind == 0 || e.hasErrors(x) || e.hasErrors(y) {
+	if x.kind == 0 || y.kind == 0 {
 		return value{}
 	}
 	switch op {
-	case OpEq:
-		return boolValue(e.equal(x, y))
-	case OpNe:
-		return boolValue(!e.equal(x, y))
+	case OpEq, OpNe:
+		return e.equal(x, y, op == OpNe)
 	case OpLt:
 		return boolValue(compareValues(x, y) < 0)
 	case OpLe:
@@ -161,7 +162,7 @@ func (e *Evaluator) binary(op Op, x, y value) value {
 	case OpGe:
 		return boolValue(compareValues(x, y) >= 0)
 	case OpIn:
-		return boolValue(e.inList(x, y))
+		return e.inList(x, y)
 	case OpStartsWith:
 		return boolValue(strings.HasPrefix(x.s, y.s))
 	case OpEndsWith:
@@ -185,32 +186,44 @@ func compareValues(x, y value) int {
 	return 0
 }
 
-func (e *Evaluator) equal(x, y value) bool {
+// equal is == and, negated, !=. Lists are equal element by element. Like every
+// use of a list it evaluates each element once, so that nested lists do not
+// multiply; an element that errs makes all of it an error.
+func (e *Evaluator) equal(x, y value, negated bool) value {
 	if x.kind != typeList {
-		return compareValues(x, y) == 0
+		return boolValue((compareValues(x, y) == 0) != negated)
 	}
-	n := e.length(x)
-	if n != e.length(y) {
-		return false
-	}
-	for i := range n {
-		if compareValues(e.element(x, i), e.element(y, i)) != 0 {
-			return false
+	n, m := e.length(x), e.length(y)
+	same := n == m
+	for i := range max(n, m) {
+		left, right := value{kind: typeInt}, value{kind: typeInt}
+		if i < n {
+			left = e.element(x, i)
 		}
+		if i < m {
+			right = e.element(y, i)
+		}
+		if left.kind == 0 || right.kind == 0 {
+			return value{}
+		}
+		same = same && compareValues(left, right) == 0
 	}
-	return true
+	return boolValue(same != negated)
 }
 
-func (e *Evaluator) inList(x, list value) bool {
+func (e *Evaluator) inList(x, list value) value {
 	if list.node == none {
-		return contains(list.texts, x.s)
+		return boolValue(contains(list.texts, x.s))
 	}
+	found := false
 	for i := range e.length(list) {
-		if compareValues(x, e.element(list, i)) == 0 {
-			return true
+		v := e.element(list, i)
+		if v.kind == 0 {
+			return value{}
 		}
+		found = found || compareValues(x, v) == 0
 	}
-	return false
+	return boolValue(found)
 }
 
 func (e *Evaluator) length(list value) uint32 {
@@ -227,18 +240,4 @@ func (e *Evaluator) element(list value, i uint32) value {
 	}
 	_, _, x := e.snap.exprNode(e.snap.at(secExprs, list.root+list.node))
 	return e.eval(list.root, x+i)
-}
-
-// hasErrors reports whether v is a list with an element that errs: then all of
-// it does.
-func (e *Evaluator) hasErrors(v value) bool {
-	if v.kind != typeList || v.node == none {
-		return false
-	}
-	for i := range e.length(v) {
-		if e.element(v, i).kind == 0 {
-			return true
-		}
-	}
-	return false
 }

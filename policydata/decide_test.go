@@ -25,7 +25,8 @@ func inGroups() *Expr {
 	return &Expr{Op: OpIn, Args: []*Expr{{Op: OpPathVar, Str: "team"}, {Op: OpVar, Int: int64(VarTokenGroups)}}}
 }
 
-// story is the workspace story with roles and services beside it.
+// story is the workspace story with roles and services beside it. The golden
+// snapshot is made of it, so what a new test needs goes elsewhere.
 func story() Source {
 	allow := func(name string, methods, paths []string, when *Expr) Rule {
 		return Rule{Name: name, Effect: EffectAllow, Methods: methods, Paths: paths, When: when, Text: "x"}

@@ -94,7 +94,7 @@ func (e *Evaluator) begin(s *Snapshot, r *Request, id *Identity) {
 
 func (e *Evaluator) decide() Decision {
 	if !e.id.Authenticated {
-		e.addGroupPolicies(e.snap.findGroup(GroupUnauthenticated))
+		e.addGroupPolicies(e.snap.unauthenticated)
 		d := e.askGate(GateUser)
 		if !d.Allowed() {
 			d.Reason = ReasonNoToken
@@ -191,7 +191,7 @@ func (e *Evaluator) isOwnSubject() bool {
 func (e *Evaluator) resolveUser(user uint32) {
 	s := e.snap
 	for _, name := range e.id.Groups {
-		if IsSystemName(name) {
+		if name == "" || name == "*" || IsSystemName(name) {
 			continue
 		}
 		e.groupNames = append(e.groupNames, name)
@@ -281,7 +281,7 @@ func (e *Evaluator) addUserPolicies(user uint32) {
 	for _, r := range e.roles.ids {
 		e.addRolePolicies(r)
 	}
-	e.addGroupPolicies(e.snap.findGroup(GroupAuthenticated))
+	e.addGroupPolicies(e.snap.authenticated)
 }
 
 // addDelegated adds the policies of the governing roles that the service's
@@ -323,3 +323,7 @@ func (e *Evaluator) listed(offset uint32, name string) bool {
 	}
 	return false
 }
+
+// Groups returns the effective groups of the last decision's user: what
+// token.groups was. They are valid until the next decision.
+func (e *Evaluator) Groups() []string { return e.groupNames }

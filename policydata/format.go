@@ -14,6 +14,7 @@ const (
 
 	maxSignatureBytes = 1024
 	maxKeyIDBytes     = 255
+	maxTextBytes      = MaxConditionBytes // of a string; the longest are conditions
 )
 
 // Offsets of the header's fields.
@@ -140,8 +141,7 @@ const (
 	rfAll     = rfAllow | rfAnyHost
 
 	hfWild = 1 << 0 // one or more labels stand before the first
-	hfAPI  = 1 << 1 // HostAPI
-	hfAll  = hfWild | hfAPI
+	hfAPI  = 1 << 1 // HostAPI; without labels and other flags
 
 	flagDisabled  = 1 << 0 // users, services
 	flagGoverning = 1 << 0 // roles

@@ -35,7 +35,7 @@ func (i *Issuer) Check() error {
 		return errors.New("needs a claim path for the user name")
 	case IsSystemName(i.UsernamePrefix) || IsSystemName(i.GroupsPrefix):
 		return fmt.Errorf("a prefix must not begin with %q", systemPrefix)
-	case i.ClockSkew < 0 || i.ClockSkew > maxIssuerSpan:
+	case i.ClockSkew < 0 || i.ClockSkew > MaxClockSkew:
 		return errors.New("the clock skew is out of range")
 	case i.MaxTokenLifetime <= 0 || i.MaxTokenLifetime > maxIssuerSpan:
 		return errors.New("the maximum token lifetime is out of range")

@@ -1,5 +1,7 @@
 package policydata
 
+import "strings"
+
 // pathSegments is a canonical path, split. More segments than a pattern can
 // have need not be told apart: only "**" matches these.
 type pathSegments struct {
@@ -10,6 +12,9 @@ type pathSegments struct {
 
 func (p *pathSegments) split(path string) {
 	p.path, p.count = path, 0
+	if path == "" || path[0] != '/' {
+		return // not from CanonicalPath: without segments nothing matches
+	}
 	for i := 1; i <= len(path) && p.count <= MaxPatternSegments; i++ {
 		if i == len(path) || path[i] == '/' {
 			p.ends[p.count] = uint32(i)
@@ -256,7 +261,7 @@ func (e *Evaluator) hostMatches(spec uint32) bool {
 // lastLabel cuts the last label off a host; more says whether others are left.
 // An address in brackets is one label.
 func lastLabel(host string) (label, rest string, more bool) {
-	if host[0] == '[' {
+	if strings.HasPrefix(host, "[") {
 		return host, "", false
 	}
 	for i := len(host) - 1; i >= 0; i-- {

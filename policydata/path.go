@@ -48,7 +48,10 @@ func CanonicalPath(raw string) (string, bool) {
 			return "", false
 		}
 	}
-	return path, !hasDotSegment(path)
+	if hasDotSegment(path) {
+		return "", false
+	}
+	return path, true
 }
 
 // unescapePath decodes each percent-escape of p once.
@@ -123,7 +126,7 @@ func CanonicalHost(authority string) (string, bool) {
 	if !isPort(port) {
 		return "", false
 	}
-	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	host = strings.TrimSuffix(host, ".")
 	if len(host) > maxHostBytes {
 		return "", false
 	}
@@ -137,7 +140,9 @@ func CanonicalHost(authority string) (string, bool) {
 		}
 		start = i + 1
 	}
-	return host, true
+	// Only now, since other letters than those of ASCII become ASCII in lower
+	// case, such as the Kelvin sign.
+	return strings.ToLower(host), true
 }
 
 func canonicalAddress(authority string) (string, bool) {

@@ -162,10 +162,10 @@ func parseHostPattern(p string) ([]segment, error) {
 		case seg.kind == segAny && (i > 0 || len(labels) == 1):
 			return nil, errors.New(`"*" may stand only as the first of several labels; for any host leave hosts out`)
 		case seg.kind == segLiteral:
-			seg.text = strings.ToLower(label)
-			if !isHostLabel(seg.text) {
+			if !isHostLabel(label) {
 				return nil, fmt.Errorf("%q is no host label: letters, digits, - and _", label)
 			}
+			seg.text = strings.ToLower(label)
 		}
 		segs = append(segs, seg)
 	}

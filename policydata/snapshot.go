@@ -14,6 +14,8 @@ type Snapshot struct {
 	keyID   string
 	section [numSections]span
 	issuers []Issuer
+
+	authenticated, unauthenticated uint32 // the built-in groups, or none
 }
 
 // span is where a section's records lie.

@@ -149,6 +149,7 @@ const (
 	MaxPathsPerRule    = 1 << 12
 	MaxHostsPerRule    = 256
 	MaxConditionBytes  = 4096
+	MaxClockSkew       = 3600 // seconds; more would take the meaning from "exp"
 	MaxExprNodes       = 256
 	MaxExprDepth       = 32
 )

@@ -18,6 +18,7 @@ func (s *Snapshot) validate() error {
 	v.trie()
 	v.principals()
 	v.services()
+	v.allUsed()
 	if v.err != nil {
 		return v.err
 	}
@@ -26,6 +27,7 @@ func (s *Snapshot) validate() error {
 		return &FormatError{int(s.section[secIssuers].offset), err.Error()}
 	}
 	s.issuers = issuers
+	s.authenticated, s.unauthenticated = s.findGroup(GroupAuthenticated), s.findGroup(GroupUnauthenticated)
 	return nil
 }
 
@@ -70,9 +72,12 @@ func (s *Snapshot) validateSections() error {
 }
 
 // validator notes the first thing that is wrong; after that it checks nothing.
+// Its work is linear in the snapshot's size: records that own a range of
+// another section own it alone, so nothing is looked at twice.
 type validator struct {
-	s   *Snapshot
-	err error
+	s    *Snapshot
+	err  error
+	next [numSections]uint32 // where the next range of a section must begin
 }
 
 func (v *validator) fail(sec int, record uint32, reason string) {
@@ -105,10 +110,35 @@ func (v *validator) within(sec int, i, field uint32, into int) {
 	}
 }
 
-// lists checks that the range at field lies in the pool of lists, and that each
-// item there is an index into a section.
+// follows checks that the two fields at field are the range of another section
+// that begins where the range before it ended: none overlaps another.
+func (v *validator) follows(sec int, i, field uint32, into int) {
+	v.within(sec, i, field, into)
+	if v.err != nil {
+		return
+	}
+	if v.s.field(sec, i, field) != v.next[into] {
+		v.fail(sec, i, "range does not follow the one before")
+		return
+	}
+	v.next[into] += v.s.field(sec, i, field+4)
+}
+
+// allUsed checks that no record is left that no range holds.
+func (v *validator) allUsed() {
+	for _, sec := range []int{
+		secRules, secMethods, secHosts, secLabels, secExprs, secTerminals, secDelegations, secLists,
+	} {
+		if v.err == nil && v.next[sec] != v.s.section[sec].count {
+			v.fail(sec, v.next[sec], "records that nothing refers to")
+		}
+	}
+}
+
+// lists checks that the range at field is the next in the pool of lists, and
+// that each item there is an index into a section.
 func (v *validator) lists(sec int, i, field uint32, into int) {
-	v.within(sec, i, field, secLists)
+	v.follows(sec, i, field, secLists)
 	if v.err != nil {
 		return
 	}
@@ -133,12 +163,15 @@ func (v *validator) ascending(sec int, i, field uint32) {
 }
 
 func (v *validator) texts() {
-	text := uint64(v.s.section[secText].count)
 	v.each(secStrings, func(i, rec uint32) {
-		if uint64(v.s.u32(rec))+uint64(v.s.u32(rec+4)) > text {
-			v.fail(secStrings, i, "text out of bounds")
+		v.follows(secStrings, i, 0, secText)
+		if v.s.u32(rec+4) > maxTextBytes {
+			v.fail(secStrings, i, "text too long")
 		}
 	})
+	if v.err == nil && v.next[secText] != v.s.section[secText].count {
+		v.fail(secText, v.next[secText], "text that no string holds")
+	}
 	if v.s.section[secSeeds].count != numSeeds {
 		v.fail(secSeeds, 0, "wrong number of hash seeds")
 	}
@@ -165,201 +198,31 @@ func (v *validator) powerOfTwo(sec int) {
 }
 
 func (v *validator) policies() {
-	rules := uint32(0)
-	v.each(secPolicies, func(i, rec uint32) {
+	v.each(secPolicies, func(i, _ uint32) {
 		v.ascending(secPolicies, i, polName)
-		if v.s.u32(rec+polRuleFirst) != rules {
-			v.fail(secPolicies, i, "its rules do not follow those of the policy before")
-		}
-		v.within(secPolicies, i, polRuleFirst, secRules)
-		if v.err == nil {
-			rules += v.s.u32(rec + polRuleCount)
-		}
-	})
-	if v.err == nil && rules != v.s.section[secRules].count {
-		v.fail(secRules, rules, "rules without a policy")
-	}
-}
-
-func (v *validator) rules() {
-	v.each(secRules, func(i, rec uint32) {
-		v.below(secRules, i, ruleName, secStrings, false)
-		v.below(secRules, i, ruleWhen, secStrings, true)
-		v.below(secRules, i, rulePolicy, secPolicies, false)
-		v.within(secRules, i, ruleMethodFirst, secMethods)
-		v.within(secRules, i, ruleHostFirst, secHosts)
-		v.within(secRules, i, ruleExprFirst, secExprs)
-		if v.err != nil {
-			return
-		}
-		flags, bits := v.s.u32(rec+ruleFlags), v.s.u32(rec+ruleMethodBits)
-		anyHost := flags&rfAnyHost != 0
-		if flags&^rfAll != 0 || bits&^mbAll != 0 || anyHost != (v.s.u32(rec+ruleHostCount) == 0) {
-			v.fail(secRules, i, "unknown or contradictory flags")
-		}
-		if first := v.s.field(secPolicies, v.s.u32(rec+rulePolicy), polRuleFirst); i < first || i-first != v.s.u32(rec+ruleIndex) {
-			v.fail(secRules, i, "its policy or index is wrong")
-		}
-		v.expr(i, v.s.u32(rec+ruleExprFirst), v.s.u32(rec+ruleExprCount))
-	})
-	v.each(secMethods, func(i, _ uint32) { v.below(secMethods, i, 0, secStrings, false) })
-	v.each(secHosts, func(i, rec uint32) {
-		v.within(secHosts, i, hostLabelFirst, secLabels)
-		if v.s.u32(rec+hostFlags)&^hfAll != 0 {
-			v.fail(secHosts, i, "unknown flags")
-		}
-	})
-	v.each(secLabels, func(i, rec uint32) {
-		v.below(secLabels, i, labelText, secStrings, false)
-		if k := segmentKind(v.s.u32(rec + labelKind)); k != segLiteral && k != segCapture {
-			v.fail(secLabels, i, "unknown kind of label")
-		}
+		v.follows(secPolicies, i, polRuleFirst, secRules)
 	})
 }
 
-// expr checks that a rule's condition is a tree laid out breadth first: each
-// node's arguments stand where those of the node before ended, so a node has
-// one parent, before it, and evaluation ends. Types are checked as Build does.
-func (v *validator) expr(rule, first, count uint32) {
-	if count == 0 || v.err != nil {
-		return
-	}
-	if count > MaxExprNodes {
-		v.fail(secRules, rule, "condition too large")
-		return
-	}
-	next := uint32(1)
-	for i := range count {
-		rec := v.s.at(secExprs, first+i)
-		op, args, x := v.s.exprNode(rec)
-		switch op {
-		case OpString, OpPathVar, OpHostVar:
-			if x >= v.s.section[secStrings].count {
-				v.fail(secExprs, first+i, "text out of range")
-			}
-		case OpVar, OpInt, OpBool:
-		default:
-			if x != next || args > count-next {
-				v.fail(secExprs, first+i, "arguments out of place")
-				return
-			}
-		}
-		next += args
-	}
-	if next != count {
-		v.fail(secExprs, first, "a condition is not one tree")
-		return
-	}
-	v.exprTypes(first, count)
-}
-
-// exprTypes checks operators and operands from the leaves up.
-func (v *validator) exprTypes(first, count uint32) {
-	var types [MaxExprNodes]exprKind
-	var depth [MaxExprNodes]uint8
-	for i := count; i > 0; i-- {
-		op, args, x := v.s.exprNode(v.s.at(secExprs, first+i-1))
-		e := Expr{Op: op, Int: int64(x)}
-		var operands []exprKind
-		if args > 0 {
-			operands = types[x : x+args]
-			for _, d := range depth[x : x+args] {
-				depth[i-1] = max(depth[i-1], d+1)
-			}
-		}
-		t, ok := opType(&e, operands)
-		if !ok || depth[i-1] >= MaxExprDepth {
-			v.fail(secExprs, first+i-1, "operands do not fit, or too deep")
-			return
-		}
-		types[i-1] = t
-	}
-	if types[0] != typeBool {
-		v.fail(secExprs, first, "a condition is not a bool")
-	}
-}
-
-// exprNode reads an expression node: operator, number of arguments, and the
-// index of the first, string id or variable.
-func (s *Snapshot) exprNode(rec uint32) (op Op, args, x uint32) {
-	head := s.u32(rec)
-	return Op(head & 0xFF), head >> 16, s.u32(rec + exprFirst)
-}
-
-func (v *validator) trie() {
-	if v.s.section[secNodes].count == 0 {
-		v.fail(secNodes, 0, "the trie has no root")
-	}
-	v.each(secNodes, func(i, rec uint32) {
-		v.below(secNodes, i, nodeWild, secNodes, true)
-		v.within(secNodes, i, nodeExactFirst, secTerminals)
-		v.within(secNodes, i, nodeTailFirst, secTerminals)
-		if wild := v.s.u32(rec + nodeWild); wild != none && wild <= i {
-			v.fail(secNodes, i, "a node leads back")
-		}
-		v.sortedTerminals(rec + nodeExactFirst)
-		v.sortedTerminals(rec + nodeTailFirst)
-	})
-	v.each(secEdges, func(i, rec uint32) {
-		parent, child := v.s.u32(rec+edgeParent), v.s.u32(rec+edgeChild)
-		if parent == none {
-			return
-		}
-		v.below(secEdges, i, edgeParent, secNodes, false)
-		v.below(secEdges, i, edgeChild, secNodes, false)
-		v.below(secEdges, i, edgeText, secStrings, false)
-		if child <= parent {
-			v.fail(secEdges, i, "an edge leads back")
-		}
-	})
-	v.each(secTerminals, func(i, rec uint32) {
-		v.below(secTerminals, i, termRule, secRules, false)
-		v.below(secTerminals, i, termPattern, secStrings, false)
-		v.within(secTerminals, i, termCapFirst, secCaptures)
-		if v.s.u32(rec+termReserved) != 0 {
-			v.fail(secTerminals, i, "reserved bytes are not zero")
-		}
-	})
-	v.each(secCaptures, func(i, rec uint32) {
-		v.below(secCaptures, i, capName, secStrings, false)
-		if v.s.u32(rec+capSegment) >= MaxPatternSegments {
-			v.fail(secCaptures, i, "segment out of range")
-		}
-	})
-}
-
-// sortedTerminals checks that the range of terminals at offset is in the order
-// of rules, by which they are searched.
-func (v *validator) sortedTerminals(offset uint32) {
-	if v.err != nil {
-		return
-	}
-	first, count := v.s.u32(offset), v.s.u32(offset+4)
-	for i := first + 1; i < first+count; i++ {
-		if v.s.field(secTerminals, i-1, termRule) > v.s.field(secTerminals, i, termRule) {
-			v.fail(secTerminals, i, "terminals are not in the order of rules")
-			return
-		}
-	}
-}
-
+// principals checks sections in the order in which Build filled the pool of
+// lists.
 func (v *validator) principals() {
-	v.each(secUsers, func(i, rec uint32) {
-		v.ascending(secUsers, i, userName)
-		v.lists(secUsers, i, userPolFirst, secPolicies)
-		v.lists(secUsers, i, userGroupFirst, secGroups)
-		v.lists(secUsers, i, userRoleFirst, secRoles)
-		v.flags(secUsers, i, rec+userFlags, flagDisabled)
+	v.each(secRoles, func(i, rec uint32) {
+		v.ascending(secRoles, i, roleName)
+		v.lists(secRoles, i, rolePolFirst, secPolicies)
+		v.flags(secRoles, i, rec+roleFlags, flagGoverning)
 	})
 	v.each(secGroups, func(i, _ uint32) {
 		v.ascending(secGroups, i, groupName)
 		v.lists(secGroups, i, groupPolFirst, secPolicies)
 		v.lists(secGroups, i, groupRoleFirst, secRoles)
 	})
-	v.each(secRoles, func(i, rec uint32) {
-		v.ascending(secRoles, i, roleName)
-		v.lists(secRoles, i, rolePolFirst, secPolicies)
-		v.flags(secRoles, i, rec+roleFlags, flagGoverning)
+	v.each(secUsers, func(i, rec uint32) {
+		v.ascending(secUsers, i, userName)
+		v.lists(secUsers, i, userPolFirst, secPolicies)
+		v.lists(secUsers, i, userGroupFirst, secGroups)
+		v.lists(secUsers, i, userRoleFirst, secRoles)
+		v.flags(secUsers, i, rec+userFlags, flagDisabled)
 	})
 	v.each(secRoleClaims, func(i, _ uint32) {
 		v.ascending(secRoleClaims, i, claimValue)
@@ -383,7 +246,7 @@ func (v *validator) services() {
 	v.each(secServices, func(i, rec uint32) {
 		v.ascending(secServices, i, svcName)
 		v.below(secServices, i, svcRole, secRoles, false)
-		v.within(secServices, i, svcDelFirst, secDelegations)
+		v.follows(secServices, i, svcDelFirst, secDelegations)
 		v.flags(secServices, i, rec+svcFlags, flagDisabled)
 	})
 	v.each(secIdentities, func(i, _ uint32) {
@@ -391,7 +254,7 @@ func (v *validator) services() {
 		v.below(secIdentities, i, identClient, secStrings, false)
 		v.below(secIdentities, i, identSubject, secStrings, true)
 		v.below(secIdentities, i, identSvc, secServices, false)
-		if v.err == nil && i > 0 && compareIdentity(v.s.identity(i-1), v.s.identity(i)) > 0 {
+		if v.err == nil && i > 0 && compareIdentity(v.s.identity(i-1), v.s.identity(i)) >= 0 {
 			v.fail(secIdentities, i, "identities are not in ascending order")
 		}
 	})

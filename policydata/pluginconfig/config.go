@@ -11,7 +11,7 @@
 //	  "identity_headers": false
 //	}
 //
-// Only trusted_keys is required. Without snapshot every request is answered
+// A snapshot needs trusted_keys. Without snapshot every request is answered
 // 503. Unknown members are refused.
 //
 // A host that pushes large snapshots sends the binary form: the text "SPCF",
@@ -88,8 +88,8 @@ func parseJSON(text string, snapshot []byte) (Config, error) {
 		}
 		return err == nil
 	})
-	if err == nil && len(c.TrustedKeys) == 0 {
-		err = errors.New("plugin configuration: trusted_keys: at least one key is required")
+	if err == nil && c.Snapshot != nil && len(c.TrustedKeys) == 0 {
+		err = errors.New("plugin configuration: trusted_keys: at least one key is required with a snapshot")
 	}
 	return c, err
 }
@@ -143,7 +143,7 @@ func (c *Config) tokenSource(value gjson.Result) error {
 			err = fmt.Errorf("%s: want a text that is not empty", name.Str)
 		case name.Str == "header" && isHeaderName(v.Str):
 			c.TokenHeader = strings.ToLower(v.Str)
-		case name.Str == "cookie":
+		case name.Str == "cookie" && isHeaderName(v.Str): // RFC 6265 section 4.1.1: a token, too
 			c.TokenCookie = v.Str
 		default:
 			err = fmt.Errorf("%s: unknown member or bad name", name.Str)

@@ -1,0 +1,213 @@
+package policydata
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Each case changes the story in one way that Build must refuse.
+func TestBuildRefuses(t *testing.T) {
+	rule := func(change func(*Rule)) func(*Source) {
+		return func(s *Source) { change(&s.Policies[0].Rules[0]) }
+	}
+	when := func(e *Expr) func(*Source) { return rule(func(r *Rule) { r.When = e }) }
+	service := func(change func(*Service)) func(*Source) { return func(s *Source) { change(&s.Services[0]) } }
+	issuer := func(change func(*Issuer)) func(*Source) { return func(s *Source) { change(&s.Issuers[0]) } }
+	str := func(s string) *Expr { return &Expr{Op: OpString, Str: s} }
+	not := func(e *Expr) *Expr { return &Expr{Op: OpNot, Args: []*Expr{e}} }
+	deep := &Expr{Op: OpBool}
+	for range MaxExprDepth {
+		deep = not(deep)
+	}
+	tests := []struct {
+		name   string
+		change func(*Source)
+		want   string
+	}{
+		{"policy_name", func(s *Source) { s.Policies[0].Name = "a/b" }, `policy "a/b": a name must not contain`},
+		{"policy_twice", func(s *Source) { s.Policies = append(s.Policies, Policy{Name: "stac"}) }, `policy "stac": stands twice`},
+		{"too_many_rules", func(s *Source) { s.Policies[0].Rules = make([]Rule, MaxRulesPerPolicy+1) }, "more than 65536 rules"},
+		{"rule_name_like_an_index", rule(func(r *Rule) { r.Name = "#1" }), `rule 0: name "#1"`},
+		{"rule_name_too_long", rule(func(r *Rule) { r.Name = strings.Repeat("a", 257) }), "at most 256 bytes"},
+		{"rule_name_invalid", rule(func(r *Rule) { r.Name = "\xff" }), "UTF-8"},
+		{"no_methods", rule(func(r *Rule) { r.Methods = nil }), `policy "own-workspace": rule 0: has no methods`},
+		{"bad_method", rule(func(r *Rule) { r.Methods = []string{"G T"} }), `"G T" is no method`},
+		{"no_paths", rule(func(r *Rule) { r.Paths = nil }), "has 0 paths"},
+		{"too_many_paths", rule(func(r *Rule) { r.Paths = make([]string, MaxPathsPerRule+1) }), "has 4097 paths"},
+		{"bad_path", rule(func(r *Rule) { r.Paths = []string{"a"} }), `path "a": a path pattern begins with`},
+		{"too_many_hosts", rule(func(r *Rule) { r.Hosts = make([]string, MaxHostsPerRule+1) }), "more than 256 hosts"},
+		{"bad_host", rule(func(r *Rule) { r.Hosts = []string{"a:80"} }), `host "a:80": a host pattern has no port`},
+
+		{"condition_no_bool", when(str("x")), "condition: its value is not a bool"},
+		{"condition_types", when(&Expr{Op: OpEq, Args: []*Expr{str("x"), {Op: OpInt}}}), "operands that do not fit"},
+		{"condition_arity", when(&Expr{Op: OpAnd, Args: []*Expr{{Op: OpBool}}}), "operands that do not fit"},
+		{"condition_leaf_with_operands", when(&Expr{Op: OpBool, Args: []*Expr{{Op: OpBool}}}), "operands that do not fit"},
+		{"condition_operator", when(&Expr{Op: numOps, Args: []*Expr{{Op: OpBool}, {Op: OpBool}}}), "operands that do not fit"},
+		{"condition_variable", when(&Expr{Op: OpEq, Args: []*Expr{{Op: OpVar, Int: int64(numVars)}, str("x")}}), "operands that do not fit"},
+		{"condition_list_of_lists", when(&Expr{Op: OpEq, Args: []*Expr{{Op: OpList, Args: []*Expr{{Op: OpList}}}, {Op: OpList}}}), "operands that do not fit"},
+		{"condition_mixed_list", when(&Expr{Op: OpIn, Args: []*Expr{str("x"), {Op: OpList, Args: []*Expr{str("x"), {Op: OpInt}}}}}), "operands that do not fit"},
+		{"condition_lists_of_two_types", when(&Expr{Op: OpEq, Args: []*Expr{{Op: OpList, Args: []*Expr{str("")}}, {Op: OpList, Args: []*Expr{{Op: OpInt}}}}}), "operands that do not fit"},
+		{"condition_nil_operand", when(not(nil)), "larger than"},
+		{"condition_too_deep", when(deep), "deeper than 32"},
+		{"condition_too_large", when(&Expr{Op: OpIn, Args: []*Expr{str("x"), {Op: OpList, Args: slices.Repeat([]*Expr{str("x")}, MaxExprNodes)}}}), "larger than 256 nodes"},
+		{"condition_long_constant", when(&Expr{Op: OpEq, Args: []*Expr{str("x"), str(strings.Repeat("a", MaxConditionBytes+1))}}), "more than 4096 bytes"},
+		{"condition_long_text", rule(func(r *Rule) { r.Text = strings.Repeat("a", MaxConditionBytes+1) }), "condition: has more than 4096 bytes"},
+		{"capture_unbound", when(&Expr{Op: OpEq, Args: []*Expr{{Op: OpPathVar, Str: "other"}, str("x")}}), "path.other is not captured by every one"},
+		{"capture_not_in_every_path", rule(func(r *Rule) { r.Paths = append(r.Paths, "/x/**") }), "path.team is not captured by every one"},
+		{"capture_without_hosts", when(&Expr{Op: OpEq, Args: []*Expr{{Op: OpHostVar, Str: "h"}, str("x")}}), "host.h is not captured: the rule has no hosts"},
+		{"capture_of_the_api_host", rule(func(r *Rule) {
+			r.Hosts = []string{"{h}.a", HostAPI}
+			r.When = &Expr{Op: OpEq, Args: []*Expr{{Op: OpHostVar, Str: "h"}, str("x")}}
+		}), "host.h is not captured by every one"},
+
+		{"user_name", func(s *Source) { s.Users[1].Name = "system:root" }, `begin with "system:"`},
+		{"user_twice", func(s *Source) { s.Users = append(s.Users, User{Name: "gone"}) }, `user "gone" stands twice`},
+		{"user_policy", func(s *Source) { s.Users[0].Policies = []string{"nope"} }, `user "root": unknown policy "nope"`},
+		{"group_name", func(s *Source) { s.Groups = append(s.Groups, Group{Name: "system:other"}) }, `begin with "system:"`},
+		{"group_twice", func(s *Source) { s.Groups = append(s.Groups, Group{Name: "foo"}) }, `group "foo" stands twice`},
+		{"group_member", func(s *Source) { s.Groups[2].Members = []string{"nope"} }, `group "foo": unknown user "nope"`},
+		{"group_policy", func(s *Source) { s.Groups[2].Policies = []string{"nope"} }, `group "foo": unknown policy "nope"`},
+		{"built_in_members", func(s *Source) { s.Groups[0].Members = []string{"root"} }, "is built in: it has no members"},
+		{"built_in_role", func(s *Source) { s.Roles[0].Groups = []string{GroupAuthenticated} }, "is built in: it has no members"},
+		{"role_name", func(s *Source) { s.Roles[0].Name = "" }, "must not be empty"},
+		{"role_twice", func(s *Source) { s.Roles = append(s.Roles, s.Roles[0]) }, `role "librarian" stands twice`},
+		{"role_policy", func(s *Source) { s.Roles[0].Policies = []string{"nope"} }, `role "librarian": unknown policy "nope"`},
+		{"role_user", func(s *Source) { s.Roles[0].Users = []string{"nope"} }, `role "librarian": unknown user "nope"`},
+		{"role_group", func(s *Source) { s.Roles[0].Groups = []string{"nope"} }, `role "librarian": unknown group "nope"`},
+		{"role_claim_empty", func(s *Source) { s.Roles[0].Claims = []string{""} }, `role claim value ""`},
+		{"role_claim_system", func(s *Source) { s.Roles[0].Claims = []string{"system:x"} }, `role claim value "system:x"`},
+		{"role_claim_too_long", func(s *Source) { s.Roles[0].Claims = []string{strings.Repeat("a", 257)} }, "1 to 256 bytes"},
+		{"governing_with_users", func(s *Source) { s.Roles[1].Users = []string{"root"} }, `role "act-as-user": is governing`},
+		{"governing_with_groups", func(s *Source) { s.Roles[1].Groups = []string{"foo"} }, `role "act-as-user": is governing`},
+		{"governing_with_claims", func(s *Source) { s.Roles[1].Claims = []string{"c"} }, `role "act-as-user": is governing`},
+
+		{"service_name", service(func(s *Service) { s.Name = "a*" }), "must not contain"},
+		{"service_twice", func(s *Source) { s.Services = append(s.Services, s.Services[1]) }, `service "off" stands twice`},
+		{"service_without_role", service(func(s *Service) { s.Role = "" }), `service "mlops": unknown role ""`},
+		{"service_role_governing", service(func(s *Service) { s.Role = "act-as-user" }), `role "act-as-user": governing must be false here`},
+		{"delegation_role", service(func(s *Service) { s.Delegation[0].Role = "nope" }), `delegation: unknown role "nope"`},
+		{"delegation_role_not_governing", service(func(s *Service) { s.Delegation[0].Role = "librarian" }), `role "librarian": governing must be true here`},
+		{"delegation_user", service(func(s *Service) { s.Delegation[0].Users = []string{"a/b"} }), `delegation: user "a/b"`},
+		{"delegation_group", service(func(s *Service) { s.Delegation[0].Groups = []string{"*"} }), `delegation: group "*"`},
+		{"delegation_to_a_built_in_group", service(func(s *Service) { s.Delegation[0].Groups = []string{GroupAuthenticated} }), `delegation: group "system:authenticated"`},
+		{"identity_issuer", service(func(s *Service) { s.Identities[0].Issuer = "nope" }), `of issuer "nope": needs a client and a known issuer`},
+		{"identity_client", service(func(s *Service) { s.Identities[0].Client = "" }), "needs a client"},
+		{"identity_too_long", service(func(s *Service) { s.Identities[0].Subject = strings.Repeat("a", maxTextBytes+1) }), "at most 4096 bytes"},
+		{"identity_of_two_services", func(s *Source) { s.Services[1].Identities = s.Services[0].Identities }, "is an identity of two services"},
+		{"client_of_two_services", func(s *Source) { s.Services[1].Identities[0].Client = "mlops-client" }, "is an identity of two services"},
+
+		{"issuer_name", issuer(func(i *Issuer) { i.Name = "a/b" }), "known issuer"},
+		{"issuer_twice", func(s *Source) { s.Issuers = append(s.Issuers, s.Issuers[0]) }, `issuer "kc" stands twice`},
+		{"iss_twice", func(s *Source) {
+			s.Issuers = append(s.Issuers, s.Issuers[0])
+			s.Issuers[1].Name = "kc2"
+		}, `iss "https://kc" stands twice`},
+		{"issuer_without_iss", issuer(func(i *Issuer) { i.Issuer = "" }), "exact value of the iss claim"},
+		{"issuer_without_audience", issuer(func(i *Issuer) { i.Audiences = nil }), "at least one audience"},
+		{"issuer_empty_audience", issuer(func(i *Issuer) { i.Audiences = []string{"a", ""} }), "none of them empty"},
+		{"issuer_without_algorithms", issuer(func(i *Issuer) { i.Algorithms = nil }), "at least one algorithm"},
+		{"issuer_hmac", issuer(func(i *Issuer) { i.Algorithms = []string{"HS256"} }), `algorithm "HS256" is not one of`},
+		{"issuer_none", issuer(func(i *Issuer) { i.Algorithms = []string{"none"} }), `algorithm "none" is not one of`},
+		{"issuer_algorithm_list_as_text", issuer(func(i *Issuer) { i.Algorithms = []string{"RS256 RS384"} }), "is not one of"},
+		{"issuer_without_user_name", issuer(func(i *Issuer) { i.UsernameClaims = nil }), "claim path for the user name"},
+		{"issuer_empty_claim_path", issuer(func(i *Issuer) { i.GroupsClaims = [][]string{{}} }), "at least one key"},
+		{"issuer_empty_claim_key", issuer(func(i *Issuer) { i.RolesClaims = [][]string{{"a", ""}} }), "none of them empty"},
+		{"issuer_system_prefix", issuer(func(i *Issuer) { i.GroupsPrefix = "system:" }), "prefix must not begin"},
+		{"issuer_negative_skew", issuer(func(i *Issuer) { i.ClockSkew = -1 }), "clock skew is out of range"},
+		{"issuer_skew_of_a_day", issuer(func(i *Issuer) { i.ClockSkew = 86400 }), "clock skew is out of range"},
+		{"issuer_without_lifetime", issuer(func(i *Issuer) { i.MaxTokenLifetime = 0 }), "maximum token lifetime"},
+		{"issuer_large_key", issuer(func(i *Issuer) { i.Keys = []Key{{SPKI: make([]byte, maxKeyInfoBytes+1)}} }), "malformed issuers"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			src := story()
+			tt.change(&src)
+			body, err := Build(src)
+			wantError(t, err, tt.want)
+			if body != nil {
+				t.Error("an error, and a body")
+			}
+			if err != nil && (!strings.HasPrefix(err.Error(), "policydata: ") || strings.Count(err.Error(), "policydata: ") != 1) {
+				t.Errorf("%q names the package other than once", err)
+			}
+		})
+	}
+}
+
+func TestBuildAcceptsLimits(t *testing.T) {
+	src := story()
+	r := &src.Policies[0].Rules[0]
+	r.Paths = slices.Repeat([]string{"/{team}/**"}, MaxPathsPerRule)
+	r.Hosts = slices.Repeat([]string{"a.b"}, MaxHostsPerRule)
+	r.Name = strings.Repeat("n", MaxNameBytes)
+	r.Text = strings.Repeat("x", MaxConditionBytes)
+	list := &Expr{Op: OpList, Args: slices.Repeat([]*Expr{{Op: OpString, Str: strings.Repeat("s", MaxConditionBytes)}}, MaxExprNodes-3)}
+	r.When = &Expr{Op: OpIn, Args: []*Expr{{Op: OpPathVar, Str: "team"}, list}}
+	src.Policies[1].Rules = slices.Repeat(src.Policies[1].Rules, MaxRulesPerPolicy/2)
+	src.Services[0].Identities[0].Subject = strings.Repeat("s", maxTextBytes)
+	if c := load(t, src).Counts(); c.Rules < MaxRulesPerPolicy || c.Policies != len(src.Policies) {
+		t.Errorf("%+v", c)
+	}
+}
+
+// Two hosts may list what their stores hold in different orders.
+func TestBuildDoesNotDependOnOrder(t *testing.T) {
+	r := random{rand.New(rand.NewPCG(7, 7))}
+	for range 50 {
+		src := r.source()
+		want, err := Build(src)
+		if err != nil {
+			t.Fatal(err)
+		}
+		shuffle(r, src.Policies)
+		shuffle(r, src.Users)
+		shuffle(r, src.Groups)
+		shuffle(r, src.Roles)
+		shuffle(r, src.Services)
+		shuffle(r, src.Issuers)
+		for i := range src.Groups {
+			shuffle(r, src.Groups[i].Members)
+			shuffle(r, src.Groups[i].Policies)
+		}
+		for i := range src.Services {
+			shuffle(r, src.Services[i].Identities)
+		}
+		got, err := Build(src)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(got, want) {
+			t.Fatal("the same source in another order is another snapshot")
+		}
+	}
+}
+
+func shuffle[T any](r random, s []T) {
+	r.Shuffle(len(s), func(i, j int) { s[i], s[j] = s[j], s[i] })
+}
+
+func TestBuildMergesRepetitions(t *testing.T) {
+	once, twice := story(), story()
+	for i := range twice.Services {
+		twice.Services[i].Identities = slices.Repeat(twice.Services[i].Identities, 2)
+	}
+	for i := range twice.Groups {
+		twice.Groups[i].Policies = slices.Repeat(twice.Groups[i].Policies, 2)
+		twice.Groups[i].Members = slices.Repeat(twice.Groups[i].Members, 2)
+	}
+	twice.Roles[0].Claims = slices.Repeat(twice.Roles[0].Claims, 2)
+	want, err := Build(once)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := Build(twice)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Error("what is listed twice changes the snapshot")
+	}
+}

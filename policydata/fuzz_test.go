@@ -1,0 +1,141 @@
+package policydata
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+)
+
+// FuzzLoad takes any bytes for what a host signed: loading refuses them, or
+// deciding by them neither panics nor runs for ever.
+func FuzzLoad(f *testing.F) {
+	for _, src := range []Source{{}, story(), example(), templateRule(3), literalRules(3), conditionedRules(2)} {
+		body, err := Build(src)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(body)
+	}
+	e := NewEvaluator()
+	f.Fuzz(func(t *testing.T, body []byte) {
+		before := bytes.Clone(body)
+		s, err := Load(AppendSignature(body, "", nil), acceptAll)
+		if err != nil {
+			return
+		}
+		exercise(e, s)
+		_, _ = s.Counts(), s.TokensNotBefore("root")
+		if !bytes.Equal(body, before) {
+			t.Fatal("reading changed the snapshot")
+		}
+	})
+}
+
+// FuzzLoadFields changes fields of a good body, so that more of them get past
+// the section table: each edit is the place of a u32 as u16, and its value.
+func FuzzLoadFields(f *testing.F) {
+	var bodies [][]byte
+	for _, src := range []Source{story(), example(), conditionedRules(2)} {
+		body, err := Build(src)
+		if err != nil {
+			f.Fatal(err)
+		}
+		bodies = append(bodies, body)
+	}
+	f.Add(uint8(0), []byte{120, 0, 1, 0, 0, 0})
+	f.Add(uint8(1), []byte{200, 0, 0xFF, 0xFF, 0xFF, 0xFF, 90, 0, 2, 0, 0, 0})
+	e := NewEvaluator()
+	f.Fuzz(func(t *testing.T, which uint8, edits []byte) {
+		body := bytes.Clone(bodies[int(which)%len(bodies)])
+		for ; len(edits) >= 6; edits = edits[6:] {
+			at := 4 * (int(edits[0]) | int(edits[1])<<8)
+			if at+4 <= len(body) {
+				copy(body[at:], edits[2:6])
+			}
+		}
+		if s, err := Load(AppendSignature(body, "", nil), acceptAll); err == nil {
+			exercise(e, s)
+		}
+	})
+}
+
+func FuzzCanonicalPath(f *testing.F) {
+	for _, raw := range []string{
+		"/", "/a/b?c", "/%41%zz", "/a//b", "/%2e%2e/", "/caf%C3%A9", "/%25%32%65", "/a%20b/..", "/100%25", "/.%2e/x", "/%c0%ae", "/x#y", "/a;b", "/%",
+	} {
+		f.Add(raw)
+	}
+	f.Fuzz(func(t *testing.T, raw string) {
+		path, ok := CanonicalPath(raw)
+		if !ok {
+			if path != "" {
+				t.Fatalf("%q is refused, with %q", raw, path)
+			}
+			return
+		}
+		checkCanonical(t, raw, path)
+		cut, _, _ := strings.Cut(raw, "?")
+		if again, ok := CanonicalPath(cut); !ok || again != path {
+			t.Fatalf("%q: the query decides on the path", raw)
+		}
+	})
+}
+
+func FuzzCanonicalHost(f *testing.F) {
+	for _, a := range []string{"", "a.b", "A.b.:80", "[::1]:8", "a..b", "\u212A", "a:b", "system:api"} {
+		f.Add(a)
+	}
+	f.Fuzz(func(t *testing.T, authority string) {
+		host, ok := CanonicalHost(authority)
+		if !ok {
+			return
+		}
+		if again, ok := CanonicalHost(host); !ok || again != host {
+			t.Fatalf("%q becomes %q, which becomes %q, %t", authority, host, again, ok)
+		}
+		for i := range len(host) {
+			if c := host[i]; c <= 0x20 || c >= 0x7F || 'A' <= c && c <= 'Z' || strings.IndexByte("/?#@%\\,*{}", c) >= 0 {
+				t.Fatalf("%q becomes %q", authority, host)
+			}
+		}
+		for host != "" { // as deciding takes it apart
+			label, rest, more := lastLabel(host)
+			if label == "" || more != (rest != "") {
+				t.Fatalf("%q: an empty label", authority)
+			}
+			host = rest
+		}
+	})
+}
+
+// FuzzPattern takes any text for a path and a host pattern: what the checks
+// accept Build compiles, and it decides as the reference does.
+func FuzzPattern(f *testing.F) {
+	f.Add("/workspaces/{team}/**", "{team}.ws.example.org", "/workspaces/foo/x", "foo.ws.example.org")
+	f.Add("/", "a", "/", "A.")
+	f.Add("/*/a/", "*.b.c", "/x/a/", "a.b.c")
+	f.Add("/**", "[::1]", "/a%20b", "[::1]:80")
+	f.Add("/{a}/{b}/é", "*.{x}.c", "/a/b/%C3%A9", "q.a.c")
+	e := NewEvaluator()
+	f.Fuzz(func(t *testing.T, pathPattern, hostPattern, target, authority string) {
+		_, pathErr := CheckPathPattern(pathPattern)
+		_, hostErr := CheckHostPattern(hostPattern)
+		rule := Rule{Effect: EffectAllow, Methods: []string{"*"}, Hosts: []string{hostPattern}, Paths: []string{pathPattern}}
+		src := everyone([]Policy{{Name: "p", Rules: []Rule{rule}}}, "p")
+		body, err := Build(src)
+		if (err == nil) != (pathErr == nil && hostErr == nil) {
+			t.Fatalf("checks say %v, %v; Build says %v", pathErr, hostErr, err)
+		}
+		path, pathOK := CanonicalPath(target)
+		host, hostOK := CanonicalHost(authority)
+		if err != nil || !pathOK || !hostOK {
+			return
+		}
+		req, id := &Request{Method: "GET", Path: path, Host: host}, &Identity{Authenticated: true, User: "u"}
+		got := verdictOf(e.Decide(mustLoad(t, body), req, id))
+		want := (&reference{&src}).decide(req, id)
+		if got.String() != want.String() {
+			t.Fatalf("%q, %q by %q, %q:\ngot  %v\nwant %v", path, host, pathPattern, hostPattern, got, want)
+		}
+	})
+}
