@@ -1,6 +1,7 @@
 package policydata
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -82,6 +83,14 @@ func (b *builder) addIssuers(issuers []Issuer) error {
 		return fmt.Errorf("issuers: %w", err)
 	}
 	return nil
+}
+
+// Equal reports whether two issuers are the same in everything.
+func (i *Issuer) Equal(other *Issuer) bool {
+	var x, y issuerWriter
+	x.issuer(i)
+	y.issuer(other)
+	return bytes.Equal(x.out, y.out)
 }
 
 // issuerWriter appends the fields of issuers, each list and text behind its

@@ -23,6 +23,7 @@ type Engine struct {
 	verifier  *token.Verifier
 	source    TokenSource
 	evaluator *policydata.Evaluator
+	cache     *token.Cache // nil: every token is verified
 }
 
 // New returns an Engine over a snapshot, which may be nil: then every request
@@ -40,6 +41,43 @@ func New(s *policydata.Snapshot, source TokenSource, options ...token.Option) (*
 	return e, nil
 }
 
+// CacheTokens makes the Engine remember the tokens that it has verified. Of the
+// engine that it replaces, which must not be used any more and may be nil, it
+// takes over the tokens of issuers that have not changed in anything: keys,
+// audiences, algorithms, claim paths, skew, lifetime.
+func (e *Engine) CacheTokens(replaced *Engine) {
+	e.cache = token.NewCache()
+	if replaced == nil || replaced.cache == nil || e.snapshot == nil {
+		return
+	}
+	e.cache = replaced.cache
+	before, after := replaced.snapshot.Issuers(), e.snapshot.Issuers()
+	e.cache.Keep(func(name string) bool {
+		old, now := issuerNamed(before, name), issuerNamed(after, name)
+		return old != nil && now != nil && old.Equal(now)
+	})
+}
+
+func issuerNamed(issuers []policydata.Issuer, name string) *policydata.Issuer {
+	for i := range issuers {
+		if issuers[i].Name == name {
+			return &issuers[i]
+		}
+	}
+	return nil
+}
+
+func (e *Engine) verify(raw string, now int64) (policydata.Identity, policydata.Reason) {
+	var id policydata.Identity
+	var reason policydata.Reason
+	if e.cache != nil {
+		id, _, reason = e.verifier.VerifyCached(e.cache, raw, now)
+	} else {
+		id, _, reason = e.verifier.Verify(raw, now)
+	}
+	return id, reason
+}
+
 // Authorize decides r at a time in seconds since the Unix epoch. The decision
 // is valid until the next call.
 func (e *Engine) Authorize(r *Request, now int64) policydata.Decision {
@@ -48,7 +86,7 @@ func (e *Engine) Authorize(r *Request, now int64) policydata.Decision {
 		if raw == "" {
 			return policydata.Identity{}, reason
 		}
-		id, _, reason := e.verifier.Verify(raw, now)
+		id, reason := e.verify(raw, now)
 		if reason == policydata.ReasonAllowed && e.revoked(&id) {
 			return policydata.Identity{}, policydata.ReasonRevoked
 		}
