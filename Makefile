@@ -33,7 +33,8 @@ plugin: $(FILTER) ## build the filter
 
 $(FILTER): $(FILTER_SOURCES) go.mod go.sum
 	@mkdir -p build
-	GOOS=wasip1 GOARCH=wasm go build -trimpath -ldflags='-s -w' -buildmode=c-shared -o $@ ./plugin
+	CGO_ENABLED=0 GOOS=wasip1 GOARCH=wasm go build -trimpath -ldflags='-s -w' -buildmode=c-shared -o build/untrimmed.wasm ./plugin
+	go run ./plugin/cmd/trim build/untrimmed.wasm $@
 
 $(EMBEDDED): $(FILTER)
 	cp $(FILTER) $@

@@ -1,7 +1,6 @@
 package policydata
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -90,7 +89,7 @@ func (i *Issuer) Equal(other *Issuer) bool {
 	var x, y issuerWriter
 	x.issuer(i)
 	y.issuer(other)
-	return bytes.Equal(x.out, y.out)
+	return string(x.out) == string(y.out)
 }
 
 // issuerWriter appends the fields of issuers, each list and text behind its

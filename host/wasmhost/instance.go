@@ -221,6 +221,9 @@ func (in *Instance) Close(ctx context.Context) error {
 	return in.mod.Close(ctx)
 }
 
+// MemorySize is how many bytes the VM's memory has. It never shrinks.
+func (in *Instance) MemorySize() uint32 { return in.mem.Size() }
+
 // TickPeriod is what the filter asked for by proxy_set_tick_period; 0 is never.
 func (in *Instance) TickPeriod() time.Duration { return in.tickPeriod }
 

@@ -42,15 +42,21 @@ func New(s *policydata.Snapshot, source TokenSource, options ...token.Option) (*
 }
 
 // CacheTokens makes the Engine remember the tokens that it has verified. Of the
-// engine that it replaces, which must not be used any more and may be nil, it
-// takes over the tokens of issuers that have not changed in anything: keys,
-// audiences, algorithms, claim paths, skew, lifetime.
+// engine that it replaces, which may be nil, it takes over the tokens of issuers
+// that have not changed in anything: keys, audiences, algorithms, claim paths,
+// skew, lifetime. The other engine remembers nothing from then on: what it still
+// verifies, by its own issuers, must not count here.
 func (e *Engine) CacheTokens(replaced *Engine) {
 	e.cache = token.NewCache()
-	if replaced == nil || replaced.cache == nil || e.snapshot == nil {
+	if replaced == nil || replaced.cache == nil {
 		return
 	}
-	e.cache = replaced.cache
+	cache := replaced.cache
+	replaced.cache = nil
+	if replaced.snapshot == nil || e.snapshot == nil {
+		return
+	}
+	e.cache = cache
 	before, after := replaced.snapshot.Issuers(), e.snapshot.Issuers()
 	e.cache.Keep(func(name string) bool {
 		old, now := issuerNamed(before, name), issuerNamed(after, name)

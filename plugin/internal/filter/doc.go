@@ -6,10 +6,15 @@
 // denial. A configuration that is wrong is refused as a whole, which makes Envoy
 // keep the one before.
 //
-// Deciding makes two hostcalls that return data, at most: the header map in one
-// piece, and, where a token or an age has to be checked, the time. Each such call
-// re-enters the module to allocate and costs more than the decision.
+// A request that goes on makes three hostcalls and asks for the time: the header
+// map in one piece, the filter state, one counter. Only the first returns data,
+// for which the proxy re-enters the module to allocate; each such call costs more
+// than the decision.
 //
 // State is kept by plugin context, since several plugins may share one VM; what
-// outlives a configuration (the last good snapshot) is kept by the plugin's name.
+// outlives a configuration (the last good snapshot) is kept by the plugin's name,
+// and only while the key that signed it is trusted.
+//
+// The built module exports only the callbacks that are implemented here: package
+// trim lists them.
 package filter

@@ -2,6 +2,7 @@ package filter
 
 import (
 	"fmt"
+	"runtime"
 
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm/types"
@@ -9,6 +10,7 @@ import (
 	"sallyport/policydata"
 	"sallyport/policydata/authorize"
 	"sallyport/policydata/pluginconfig"
+	"sallyport/policydata/token"
 )
 
 // New returns the filter, to be set as the VM's context.
@@ -39,8 +41,11 @@ type pluginContext struct {
 type enforcer struct {
 	config   pluginconfig.Config
 	snapshot *policydata.Snapshot
+	signer   []byte // the trusted key that signed the snapshot
 	engine   *authorize.Engine
 	metrics  *metrics
+
+	state []byte // the decision as it was last handed to the proxy; kept for its room
 }
 
 // OnPluginStart takes the plugin configuration. Envoy first tries it in a VM
@@ -55,18 +60,11 @@ func (p *pluginContext) OnPluginStart(int) (status types.OnPluginStartStatus) {
 		}
 	}()
 	name := pluginName()
-	next, err := configure()
+	next, err := p.vm.configure(name)
 	if err != nil {
 		proxywasm.LogError("sallyport: configuration refused: " + err.Error())
+		defineMetrics().refused()
 		return types.OnPluginStartStatusFailed
-	}
-	if last := p.vm.lastGood[name]; last != nil && older(next.snapshot, last.snapshot) {
-		// Not a failure: the trial VM, which remembers nothing, has accepted it,
-		// and Envoy would be left without any configuration on this worker.
-		proxywasm.LogWarn(fmt.Sprintf("sallyport: snapshot %s is older than %s, which stays", version(next.snapshot), version(last.snapshot)))
-		last.metrics.refused()
-		p.enforcer = last
-		return types.OnPluginStartStatusOK
 	}
 	p.enforcer = next
 	p.vm.lastGood[name] = next
@@ -75,31 +73,60 @@ func (p *pluginContext) OnPluginStart(int) (status types.OnPluginStartStatus) {
 	return types.OnPluginStartStatusOK
 }
 
-func configure() (*enforcer, error) {
+// configure makes an enforcer of the plugin configuration.
+func (vm *vmContext) configure(name string) (*enforcer, error) {
+	// What the configuration before left behind goes first: a wasm memory never
+	// shrinks, and a third less of it is in use after pushes of large snapshots.
+	runtime.GC()
 	raw, err := pluginConfiguration()
 	if err != nil {
 		return nil, fmt.Errorf("reading it: %w", err)
 	}
-	config, err := pluginconfig.Parse(raw)
+	e := &enforcer{}
+	if e.config, err = pluginconfig.Parse(raw); err != nil {
+		return nil, err
+	}
+	keys, err := parseTrustedKeys(e.config.TrustedKeys)
 	if err != nil {
 		return nil, err
 	}
-	keys, err := parseTrustedKeys(config.TrustedKeys)
-	if err != nil {
-		return nil, err
-	}
-	e := &enforcer{config: config}
-	if config.Snapshot != nil {
-		if e.snapshot, err = policydata.Load(config.Snapshot, keys.verify); err != nil {
+	if e.config.Snapshot != nil {
+		v := verifier{keys: keys}
+		if e.snapshot, err = policydata.Load(e.config.Snapshot, v.verify); err != nil {
 			return nil, err
 		}
-	}
-	source := authorize.TokenSource{Header: config.TokenHeader, Cookie: config.TokenCookie}
-	if e.engine, err = authorize.New(e.snapshot, source); err != nil {
-		return nil, err
+		e.signer = v.signer
+		e.config.Snapshot = nil // the snapshot has it
 	}
 	e.metrics = defineMetrics()
+	last := vm.lastGood[name]
+	e.keepNewer(last, keys)
+	source := authorize.TokenSource{Header: e.config.TokenHeader, Cookie: e.config.TokenCookie}
+	if e.engine, err = authorize.New(e.snapshot, source, token.WithSignatureFunc(verifyToken)); err != nil {
+		return nil, err
+	}
+	if last == nil {
+		last = &enforcer{}
+	}
+	e.engine.CacheTokens(last.engine)
 	return e, nil
+}
+
+// keepNewer puts the last snapshot in the place of one that is older. The rest
+// of the configuration counts all the same, so this is not a failure: the trial
+// VM, which remembers nothing, has accepted it, and Envoy would be left without
+// any configuration on this worker.
+//
+// A last snapshot whose key is no longer trusted does not count: another store's
+// generations say nothing about this one's, and a key may have been withdrawn
+// for a reason.
+func (e *enforcer) keepNewer(last *enforcer, keys trustedKeys) {
+	if last == nil || !older(e.snapshot, last.snapshot) || !keys.contain(last.signer) {
+		return
+	}
+	proxywasm.LogWarn(fmt.Sprintf("sallyport: snapshot %s is older than %s, which stays", version(e.snapshot), version(last.snapshot)))
+	e.metrics.refused()
+	e.snapshot, e.signer = last.snapshot, last.signer
 }
 
 // older reports whether taking next would undo what last enforces. No snapshot

@@ -35,8 +35,11 @@ func (m *metrics) decided(r policydata.Reason) {
 func (m *metrics) refused() { m.refusals.Increment(1) }
 
 // generation sets the gauge to the generation that was last taken by a worker.
+// The SDK can only add to a gauge, which races with the other workers; the ABI
+// has one call to record a value of any metric, which the SDK calls for
+// histograms.
 func (m *metrics) generation(s *policydata.Snapshot) {
 	if s != nil {
-		m.enforced.Add(int64(s.Generation()) - m.enforced.Value())
+		proxywasm.MetricHistogram(m.enforced).Record(s.Generation())
 	}
 }

@@ -7,9 +7,9 @@ import "encoding/binary"
 
 // verifyArguments encodes VerifySignatureArguments: hash function, public key,
 // signature, text.
-func verifyArguments(spki, signed, sig []byte) []byte {
+func verifyArguments(hash string, spki, signed, sig []byte) []byte {
 	out := make([]byte, 0, len(spki)+len(signed)+len(sig)+32)
-	out = appendBytes(out, 1, []byte("sha256"))
+	out = appendBytes(out, 1, []byte(hash))
 	out = appendBytes(out, 2, spki)
 	out = appendBytes(out, 3, sig)
 	return appendBytes(out, 4, signed)

@@ -28,43 +28,48 @@ func (c *httpContext) OnHttpRequestHeaders(int, bool) types.Action {
 }
 
 // handle decides, prepares what goes to the upstream if that is allowed, and
-// counts the decision.
+// reports the decision. Only what was reported is allowed.
 func (c *httpContext) handle() policydata.Reason {
-	reason := guard(c.decide)
-	return guard(func() policydata.Reason {
-		c.enforcer.metrics.decided(reason)
-		return reason
-	})
+	d := guard(c.decide)
+	return guard(func() policydata.Decision { return c.report(d) }).Reason
 }
 
 // guard runs f; a panic in it is an internal error of one request, where it
 // would otherwise take the VM and all that run in it down.
-func guard(f func() policydata.Reason) (reason policydata.Reason) {
+func guard(f func() policydata.Decision) (d policydata.Decision) {
 	defer func() {
 		if r := recover(); r != nil {
 			proxywasm.LogCritical("sallyport: internal error while deciding")
-			reason = policydata.ReasonInternalError
+			d = policydata.Decision{}
 		}
 	}()
 	return f()
 }
 
-func (c *httpContext) decide() policydata.Reason {
+func (c *httpContext) decide() policydata.Decision {
 	headers, err := requestHeaders()
-	if err != nil || c.enforcer.engine == nil {
-		return policydata.ReasonInternalError
+	seconds, ok := now()
+	if err != nil || !ok || c.enforcer.engine == nil {
+		return policydata.Decision{}
 	}
-	d := c.enforcer.engine.Authorize(newRequest(headers), now())
-	if err := setFilterState(d.AppendJSON(nil)); err != nil {
-		return policydata.ReasonInternalError
-	}
+	d := c.enforcer.engine.Authorize(newRequest(headers), seconds)
 	if !d.Allowed() {
-		return d.Reason
+		return d
 	}
 	if err := c.prepare(headers, &d); err != nil {
-		return policydata.ReasonInternalError
+		return policydata.Decision{Epoch: d.Epoch, Generation: d.Generation}
 	}
-	return policydata.ReasonAllowed
+	return d
+}
+
+// report hands the decision to the operator: to access logs and to the counters.
+func (c *httpContext) report(d policydata.Decision) policydata.Decision {
+	c.enforcer.state = d.AppendJSON(c.enforcer.state[:0])
+	if err := setFilterState(c.enforcer.state); err != nil {
+		d = policydata.Decision{}
+	}
+	c.enforcer.metrics.decided(d.Reason)
+	return d
 }
 
 // newRequest reads the pseudo-headers. Where one is there twice, the request is

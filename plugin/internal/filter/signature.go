@@ -1,11 +1,13 @@
 package filter
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 
 	"sallyport/policydata"
 	"sallyport/policydata/token"
@@ -36,20 +38,32 @@ func parseTrustedKeys(spkis [][]byte) (trustedKeys, error) {
 	return keys, nil
 }
 
+// contain reports whether a key is one of keys.
+func (keys trustedKeys) contain(spki []byte) bool {
+	return slices.ContainsFunc(keys, func(k trustedKey) bool { return bytes.Equal(k.spki, spki) })
+}
+
 var errNoKeyFits = errors.New("none of the trusted keys made it")
 
-var _ policydata.VerifyFunc = trustedKeys(nil).verify
+// verifier verifies one snapshot.
+type verifier struct {
+	keys   trustedKeys
+	signer []byte // the key that made the signature; nil until then
+}
+
+var _ policydata.VerifyFunc = (*verifier)(nil).verify
 
 // verify is a policydata.VerifyFunc: ES256 by the proxy itself where it can,
 // which is twenty times faster than in the module.
-func (keys trustedKeys) verify(signed, sig []byte) error {
-	for _, k := range keys {
-		ok, known := verifyNatively(k.spki, signed, sig)
+func (v *verifier) verify(signed, sig []byte) error {
+	for _, k := range v.keys {
+		ok, known := verifyNatively("sha256", k.spki, signed, sig)
 		if !known {
 			digest := sha256.Sum256(signed)
 			ok = ecdsa.VerifyASN1(k.key, digest[:], sig)
 		}
 		if ok {
+			v.signer = k.spki
 			return nil
 		}
 	}
