@@ -45,8 +45,10 @@ func BenchmarkFilter(b *testing.B) {
 var ordinaryHeaders = [][2]string{
 	{"user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"},
 	{"accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"},
-	{"accept-language", "en-US,en;q=0.5"}, {"accept-encoding", "gzip, deflate, br, zstd"},
-	{"x-forwarded-for", "192.0.2.1"}, {"x-forwarded-proto", "https"},
+	{"accept-language", "en-US,en;q=0.5"},
+	{"accept-encoding", "gzip, deflate, br, zstd"},
+	{"x-forwarded-for", "192.0.2.1"},
+	{"x-forwarded-proto", "https"},
 	{"x-request-id", "0f8fad5b-d9cb-469f-a165-70867728950e"},
 }
 

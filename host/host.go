@@ -26,3 +26,9 @@ func New(ctx context.Context, c Config) (*Server, error) {
 
 // Run serves until ctx is done.
 func (s *Server) Run(ctx context.Context) error { return s.inner.Run(ctx) }
+
+// HTTPAddr returns the address that the API is served on.
+func (s *Server) HTTPAddr() string { return s.inner.HTTPAddr() }
+
+// XDSAddr returns the address that xDS is served on.
+func (s *Server) XDSAddr() string { return s.inner.XDSAddr() }

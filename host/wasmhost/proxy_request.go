@@ -65,6 +65,9 @@ var errTarget = errors.New("request target can't be proxied")
 // (RFC 9112 section 3.2.2) has its own authority, which overrides Host, and is
 // taken apart by its bytes, so that its path stays as it came.
 func splitTarget(r *http.Request) (authority, path string, err error) {
+	if r.Host == "" { // HTTP/1.0: the upstream would get another one than the filter
+		return "", "", errTarget
+	}
 	target := r.RequestURI
 	if strings.HasPrefix(target, "/") || target == "*" && r.Method == http.MethodOptions {
 		return r.Host, target, nil
@@ -129,14 +132,16 @@ func outgoing(headers [][2]string) (*outgoingRequest, error) {
 }
 
 // rewrite makes the upstream request: the filter's headers and nothing else,
-// apart from an upgrade, which httputil has set, and X-Forwarded headers, which
-// are not the client's to say.
+// apart from "TE: trailers", which httputil has set, and X-Forwarded headers,
+// which are not the client's to say.
+//
+// An upgrade is not asked for, and so the request is an ordinary one (RFC 9110
+// section 7.8): what came behind a 101 would pass by the filter, with h2c whole
+// requests.
 func rewrite(r *httputil.ProxyRequest, upstream *url.URL) {
 	o := r.In.Context().Value(outgoingKey{}).(*outgoingRequest)
-	for _, name := range [...]string{"Connection", "Upgrade", "Te"} {
-		if values := r.Out.Header[name]; len(values) > 0 {
-			o.header[name] = values
-		}
+	if values := r.Out.Header["Te"]; len(values) > 0 {
+		o.header["Te"] = values
 	}
 	for _, name := range [...]string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
 		o.header.Del(name)

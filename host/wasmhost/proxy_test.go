@@ -121,6 +121,7 @@ func TestProxyRefuses(t *testing.T) {
 		{"credentials in the target", get("http://u:p@a.example/", "x-do: pass"), 400},
 		{"headers that are too large", get("/", "x-do: pass", "x-large: "+strings.Repeat("x", maxHeaderBytes+8192)), 431},
 		{"what has no header for the filter", get("/"), 500},
+		{"HTTP/1.0 without a host", "GET / HTTP/1.0\r\nx-do: pass\r\n\r\n", 400},
 		{"a header that was nominated for removal", get("/", "x-do: pass", "Connection: x-do"), 500},
 	}
 	for _, tt := range tests {
@@ -142,6 +143,26 @@ func TestProxyRefuses(t *testing.T) {
 	}
 	if resp, _ := pt.send(t, get("/", "x-do: pass")); resp.StatusCode != 200 {
 		t.Errorf("after all that: status %d, want 200", resp.StatusCode)
+	}
+}
+
+// What a client sends after an upgrade would pass by the filter.
+func TestProxyAsksForNoUpgrade(t *testing.T) {
+	pt := startProxy(t, ProxyOptions{})
+	for _, protocol := range []string{"websocket", "h2c", "foo"} {
+		t.Run(protocol, func(t *testing.T) {
+			raw := "GET / HTTP/1.1\r\nHost: a.example\r\nx-do: pass\r\nConnection: Upgrade, HTTP2-Settings, close\r\n" +
+				"Upgrade: " + protocol + "\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n"
+			resp, body := pt.send(t, raw)
+			if resp.StatusCode != 200 {
+				t.Errorf("status %d, want 200", resp.StatusCode)
+			}
+			for _, gone := range []string{"Upgrade:", "Connection:", "Http2-Settings:"} {
+				if strings.Contains(body, gone) {
+					t.Errorf("%s reached the upstream: %q", gone, body)
+				}
+			}
+		})
 	}
 }
 

@@ -20,8 +20,14 @@ func newApply() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "apply -f PATH...",
 		Short: "Make the host's state what files say, all or nothing",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkForm(output); err != nil {
+				return err
+			}
+			if err := required(cmd, "filename", wantPolicies); err != nil {
+				return err
+			}
 			c, err := newClient(cmd)
 			if err != nil {
 				return err
@@ -37,7 +43,10 @@ func newApply() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return printAs(cmd.OutOrStdout(), output, result, func(w io.Writer) error { return printChanges(w, result, dryRun) })
+			if !dryRun && !result.Published {
+				fmt.Fprintf(cmd.ErrOrStderr(), "generation %d is committed and not published yet: the host's log says why\n", result.Generation)
+			}
+			return printAs(cmd.OutOrStdout(), output, result, func(w io.Writer) error { return printChanges(w, result.Result, dryRun) })
 		},
 	}
 	f := cmd.Flags()
@@ -46,7 +55,6 @@ func newApply() *cobra.Command {
 	f.BoolVar(&prune, "prune", false, "delete what no file describes, except what is reserved")
 	f.BoolVar(&force, "force", false, "change reserved entities, too")
 	f.StringVarP(&output, "output", "o", formTable, "table, json or yaml")
-	_ = cmd.MarkFlagRequired("filename") // it exists
 	addClientFlags(cmd)
 	return cmd
 }

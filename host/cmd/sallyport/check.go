@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,8 +24,8 @@ import (
 	"sallyport/policydata"
 )
 
-// maxBatchLine bounds a line of a batch.
-const maxBatchLine = 1 << 20
+// wantPolicies says what -f takes.
+const wantPolicies = "policy files or directories, - for standard input"
 
 // checkFlags are the flags of check.
 type checkFlags struct {
@@ -51,7 +50,7 @@ func newCheck() *cobra.Command {
 		Long: `Decide a request as a proxy with these policies would. With --claims the checks of a
 token are skipped; with --token it is verified; with neither the request has no token.
 Exit code 0: allowed, 1: denied, 2: error; with --batch 0 unless there is an error.`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
 	fl := cmd.Flags()
@@ -66,21 +65,23 @@ Exit code 0: allowed, 1: denied, 2: error; with --batch 0 unless there is an err
 	fl.StringVar(&f.batch, "batch", "", `file of requests, one JSON object a line: {"claims":{},"token":"","method":"","path":"","host":"","headers":{}}`)
 	fl.StringVar(&f.engine, "engine", "go", "go, or wasm: the filter itself")
 	fl.StringVarP(&f.output, "output", "o", formJSON, "json, yaml or table")
-	_ = cmd.MarkFlagRequired("filename") // it exists
 	return cmd
 }
 
 func (f *checkFlags) run(cmd *cobra.Command) error {
-	if f.batch != "" && (f.path != "" || f.claims != "" || f.token != "" || len(f.headers) > 0) {
-		return errors.New("--batch stands alone: the requests are in its file")
+	if err := f.check(cmd); err != nil {
+		return err
 	}
 	now, err := f.clock()
 	if err != nil {
 		return err
 	}
-	source, err := offlineSource(cmd.InOrStdin(), f.files)
+	source, err := offlineSource(cmd, f.files)
 	if err != nil {
 		return err
+	}
+	if len(source.Issuers) == 0 && (f.batch != "" || f.claims != "" || f.token != "") {
+		fmt.Fprintln(cmd.ErrOrStderr(), "note: the files have no Issuer, and without one no claims and no token are good")
 	}
 	engine, err := f.newEngine(cmd.Context(), source, now)
 	if err != nil {
@@ -103,6 +104,31 @@ func (f *checkFlags) run(cmd *cobra.Command) error {
 	}
 	if gjson.GetBytes(d, "decision").Str != "allow" {
 		return errNo
+	}
+	return nil
+}
+
+// check says what does not fit together, before anything is read.
+func (f *checkFlags) check(cmd *cobra.Command) error {
+	if err := required(cmd, "filename", wantPolicies); err != nil {
+		return err
+	}
+	if f.batch == "" {
+		if f.path == "" {
+			return usageError(cmd, "want --path, or --batch")
+		}
+		return checkForm(f.output)
+	}
+	for _, name := range []string{"path", "method", "host", "header", "claims", "token"} {
+		if cmd.Flag(name).Changed {
+			return usageError(cmd, "--"+name+" does not go with --batch, whose file has the requests")
+		}
+	}
+	if f.output != formJSON {
+		return usageError(cmd, "--batch prints a JSON object a line, and nothing else")
+	}
+	if f.batch == manifest.Stdin && slices.Contains(f.files, manifest.Stdin) {
+		return usageError(cmd, "standard input can't be both policies and requests")
 	}
 	return nil
 }
@@ -147,14 +173,12 @@ func wasmCacheDir() string {
 }
 
 func (f *checkFlags) query() (*check.Query, error) {
-	if f.path == "" {
-		return nil, errors.New("--path is required, or --batch")
-	}
-	if f.claims != "" && !json.Valid([]byte(f.claims)) {
+	claims := strings.TrimSpace(f.claims)
+	if claims != "" && !json.Valid([]byte(claims)) {
 		return nil, errors.New("--claims: not JSON")
 	}
 	q := &check.Query{
-		Claims: json.RawMessage(f.claims), Token: f.token,
+		Claims: json.RawMessage(claims), Token: f.token,
 		Method: f.method, Path: f.path, Host: f.host, Headers: check.Headers{},
 	}
 	for _, h := range f.headers {
@@ -168,57 +192,19 @@ func (f *checkFlags) query() (*check.Query, error) {
 }
 
 func (f *checkFlags) runBatch(cmd *cobra.Command, engine check.Engine) error {
-	r, err := openInput(cmd.InOrStdin(), f.batch)
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	out := bufio.NewWriter(cmd.OutOrStdout())
-	lines := bufio.NewScanner(r)
-	lines.Buffer(nil, maxBatchLine)
-	n := 0
-	for lines.Scan() {
-		n++
-		if len(bytes.TrimSpace(lines.Bytes())) == 0 {
-			continue
-		}
-		d, err := decideLine(cmd.Context(), engine, lines.Bytes())
+	return eachLine(cmd, f.batch, func(line []byte) (any, error) {
+		q, err := check.ParseQuery(line)
 		if err != nil {
-			_ = out.Flush() // what was decided so far stands
-			return fmt.Errorf("%s:%d: %w", f.batch, n, err)
+			return nil, err
 		}
-		if _, err := out.Write(append(d, '\n')); err != nil {
-			return err
-		}
-	}
-	if err := lines.Err(); err != nil {
-		return fmt.Errorf("%s:%d: %w", f.batch, n+1, err)
-	}
-	return out.Flush()
-}
-
-func decideLine(ctx context.Context, engine check.Engine, line []byte) (json.RawMessage, error) {
-	var q check.Query
-	decoder := json.NewDecoder(bytes.NewReader(line))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&q); err != nil {
-		return nil, err
-	}
-	return engine.Decide(ctx, &q)
-}
-
-// openInput opens a file, or standard input for "-".
-func openInput(stdin io.Reader, path string) (io.ReadCloser, error) {
-	if path == manifest.Stdin {
-		return io.NopCloser(stdin), nil
-	}
-	return os.Open(path)
+		return engine.Decide(cmd.Context(), q)
+	})
 }
 
 // offlineSource reads policy files as a store would take them, and returns what
 // their snapshot is built from.
-func offlineSource(stdin io.Reader, paths []string) (policydata.Source, error) {
-	files, err := manifest.ReadFiles(stdin, paths...)
+func offlineSource(cmd *cobra.Command, paths []string) (policydata.Source, error) {
+	files, err := manifest.ReadFiles(cmd.InOrStdin(), paths...)
 	if err != nil {
 		return policydata.Source{}, err
 	}

@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"mime/multipart"
 	"net/http"
 	"net/url"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,6 +21,7 @@ import (
 	"sallyport/host/internal/demo"
 	"sallyport/host/internal/directory"
 	"sallyport/host/internal/manifest"
+	"sallyport/policydata"
 )
 
 // maxAnswerBytes bounds what is read of an answer.
@@ -43,7 +46,7 @@ func newClient(cmd *cobra.Command) (*client, error) {
 		server:      cmd.Flag("server").Value.String(),
 		accessKeyID: os.Getenv("SALLYPORT_ACCESS_KEY_ID"),
 		secret:      os.Getenv("SALLYPORT_SECRET_ACCESS_KEY"),
-		http:        http.Client{Timeout: 2 * time.Minute},
+		http:        http.Client{Timeout: 2 * time.Minute, CheckRedirect: stayHere},
 	}
 	explicit := c.server != "" || os.Getenv("SALLYPORT_SERVER") != ""
 	if c.server == "" {
@@ -55,16 +58,35 @@ func newClient(cmd *cobra.Command) (*client, error) {
 	if u, err := url.Parse(c.server); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, fmt.Errorf("server %q: want a URL such as http://%s", c.server, defaultHTTPAddr)
 	}
-	if c.accessKeyID != "" && c.secret != "" {
+	switch {
+	case c.accessKeyID != "" && c.secret != "":
 		return c, nil
+	case c.accessKeyID != "":
+		return nil, errors.New("SALLYPORT_ACCESS_KEY_ID is set, and SALLYPORT_SECRET_ACCESS_KEY is not")
+	case c.secret != "":
+		return nil, errors.New("SALLYPORT_SECRET_ACCESS_KEY is set, and SALLYPORT_ACCESS_KEY_ID is not")
 	}
-	found, err := demo.ReadCredentials(cmd.Flag("data-dir").Value.String())
-	if err == nil && (!explicit || found.Server == c.server) {
-		c.server, c.accessKeyID, c.secret = found.Server, found.AccessKeyID, found.Secret
-		return c, nil
-	}
-	return nil, errors.New("no credentials: set SALLYPORT_ACCESS_KEY_ID and SALLYPORT_SECRET_ACCESS_KEY; the host's first start printed the first ones")
+	return c, c.findDemo(cmd.Flag("data-dir").Value.String(), explicit)
 }
+
+// findDemo takes the credentials of a demo on this machine, if it is the server
+// that was named explicitly.
+func (c *client) findDemo(dataDir string, explicit bool) error {
+	found, err := demo.ReadCredentials(dataDir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err != nil || explicit && found.Server != strings.TrimSuffix(c.server, "/") {
+		return errors.New("no credentials: set SALLYPORT_ACCESS_KEY_ID and SALLYPORT_SECRET_ACCESS_KEY, " +
+			"which the first start of serve printed; those of a demo are found in its --data-dir")
+	}
+	c.server, c.accessKeyID, c.secret = found.Server, found.AccessKeyID, found.Secret
+	return nil
+}
+
+// stayHere keeps redirections from taking the request, and what is in it, to
+// somewhere else.
+func stayHere(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // apiError is an error answer of the API.
 type apiError struct {
@@ -107,7 +129,10 @@ func (c *client) do(ctx context.Context, method, path, contentType string, body 
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return fmt.Errorf("%w; is the host running (sallyport serve, or sallyport demo)?", err)
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			err = fmt.Errorf("%w; is the host running (sallyport serve, or sallyport demo)?", err)
+		}
+		return err
 	}
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes))
@@ -117,16 +142,31 @@ func (c *client) do(ctx context.Context, method, path, contentType string, body 
 	if resp.StatusCode/100 == 2 {
 		return json.Unmarshal(answer, out)
 	}
-	e := &apiError{Status: resp.StatusCode, Title: http.StatusText(resp.StatusCode)}
-	if json.Unmarshal(answer, e) != nil {
-		e.Detail = "the answer is no problem document: is " + c.server + " a Sallyport host?"
+	return errorOf(resp, answer)
+}
+
+// errorOf returns the error that an answer is.
+func errorOf(resp *http.Response, answer []byte) *apiError {
+	e := &apiError{}
+	if resp.Header.Get("Content-Type") != "application/problem+json" || json.Unmarshal(answer, e) != nil {
+		*e = apiError{Detail: "is " + resp.Request.URL.Host + " a Sallyport host? Its answer is no problem document"}
+	}
+	e.Status, e.Title = resp.StatusCode, http.StatusText(resp.StatusCode)
+	if e.Status == http.StatusUnauthorized && e.Detail == policydata.ReasonBadToken.String() {
+		e.Detail = "the host does not know the access key, or the secret is wrong: see SALLYPORT_ACCESS_KEY_ID and SALLYPORT_SECRET_ACCESS_KEY"
 	}
 	return e
 }
 
+// applied is the answer to an apply.
+type applied struct {
+	directory.Result
+	Published bool `json:"published"`
+}
+
 // apply sends documents under the names of their files.
-func (c *client) apply(ctx context.Context, files []manifest.File, query string) (directory.Result, error) {
-	var result directory.Result
+func (c *client) apply(ctx context.Context, files []manifest.File, query string) (applied, error) {
+	var result applied
 	var body bytes.Buffer
 	form := multipart.NewWriter(&body)
 	for _, f := range files {

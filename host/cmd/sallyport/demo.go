@@ -20,7 +20,7 @@ func newDemo() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Run everything on this machine: host, proxy with the filter, upstream, policies",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			module, err := filterwasm.Module()
 			if err != nil {

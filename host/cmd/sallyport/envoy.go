@@ -14,9 +14,7 @@ import (
 )
 
 func newEnvoy() *cobra.Command {
-	cmd := &cobra.Command{Use: "envoy", Short: "Configure Envoy", Args: cobra.NoArgs}
-	cmd.AddCommand(newEnvoyConfig())
-	return cmd
+	return newGroup("envoy", "Configure Envoy", newEnvoyConfig())
 }
 
 func newEnvoyConfig() *cobra.Command {
@@ -27,7 +25,7 @@ func newEnvoyConfig() *cobra.Command {
 		Short: "Print a bootstrap for Envoy",
 		Long: `Print a whole bootstrap: with --push ecds the filter's configuration comes from the
 host, with --push static it is in the bootstrap, with the snapshot of --snapshot.`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			key, err := signing.Read(dataDir)
 			if err != nil {

@@ -15,17 +15,26 @@ const (
 	formYAML  = "yaml"
 )
 
-// print writes v as JSON or YAML, or calls table.
+// checkForm refuses a form that there is not, before any work is done.
+func checkForm(form string) error {
+	switch form {
+	case formTable, formJSON, formYAML:
+		return nil
+	}
+	return fmt.Errorf("-o %s: there are table, json and yaml", form)
+}
+
+// printAs writes v as JSON or YAML, or calls table.
 func printAs(w io.Writer, form string, v any, table func(io.Writer) error) error {
 	switch form {
 	case formTable:
 		return table(w)
-	case formJSON:
-		return json.NewEncoder(w).Encode(v)
 	case formYAML:
 		return printYAML(w, v)
 	}
-	return fmt.Errorf("unknown output %q: there are table, json and yaml", form)
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(v)
 }
 
 // printYAML writes v with the names that it has as JSON.
@@ -42,12 +51,10 @@ func printYAML(w io.Writer, v any) error {
 	return yaml.NewEncoder(w).Encode(&generic)
 }
 
-// blockStyle makes nodes read from JSON look as YAML is written by hand. Texts
-// stay quoted, so that "1" does not become a number.
+// blockStyle makes nodes read from JSON look as YAML is written by hand. Their
+// tags stay, so that "1" does not become a number.
 func blockStyle(n *yaml.Node) {
-	if n.Kind != yaml.ScalarNode {
-		n.Style = 0
-	}
+	n.Style = 0
 	for _, c := range n.Content {
 		blockStyle(c)
 	}

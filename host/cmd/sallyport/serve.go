@@ -18,7 +18,7 @@ func newServe() *cobra.Command {
 		Short: "Run the control service",
 		Long: `Run the control service: the API on HTTP, and ECDS on xDS, by which Envoy gets the
 filter with the policy snapshot. The first start prints the first credentials, once.`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			module, err := filterwasm.Module()
 			if err != nil {
@@ -26,12 +26,12 @@ filter with the policy snapshot. The first start prints the first credentials, o
 			}
 			c.Module = module
 			c.Logger = newLogger(cmd.ErrOrStderr())
-			c.FirstCredentials = func(id, secret string) { printCredentials(cmd.OutOrStdout(), id, secret) }
+			c.FirstCredentials = func(id, secret string) error { return printCredentials(cmd.OutOrStdout(), id, secret) }
 			s, err := host.New(cmd.Context(), c)
 			if err != nil {
 				return err
 			}
-			c.Logger.Info("serving", "http", c.HTTPAddr, "xds", c.XDSAddr, "data", c.DataDir)
+			c.Logger.Info("serving", "http", s.HTTPAddr(), "xds", s.XDSAddr(), "data", c.DataDir)
 			return s.Run(cmd.Context())
 		},
 	}
@@ -57,7 +57,8 @@ func newLogger(w io.Writer) *slog.Logger {
 }
 
 // printCredentials shows the first access key as lines for a shell.
-func printCredentials(w io.Writer, id, secret string) {
-	fmt.Fprintf(w, "# The first credentials. They are shown this once; keep them.\n"+
+func printCredentials(w io.Writer, id, secret string) error {
+	_, err := fmt.Fprintf(w, "# The first credentials. They are shown this once; keep them.\n"+
 		"export SALLYPORT_ACCESS_KEY_ID=%s\nexport SALLYPORT_SECRET_ACCESS_KEY=%s\n", id, secret)
+	return err
 }

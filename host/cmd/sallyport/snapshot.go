@@ -16,9 +16,7 @@ import (
 )
 
 func newSnapshot() *cobra.Command {
-	cmd := &cobra.Command{Use: "snapshot", Short: "Build, show and verify snapshots", Args: cobra.NoArgs}
-	cmd.AddCommand(newSnapshotBuild(), newSnapshotShow(), newSnapshotVerify())
-	return cmd
+	return newGroup("snapshot", "Build, show and verify snapshots", newSnapshotBuild(), newSnapshotShow(), newSnapshotVerify())
 }
 
 func newSnapshotBuild() *cobra.Command {
@@ -28,9 +26,15 @@ func newSnapshotBuild() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "build -f PATH... -o FILE",
 		Short: "Build a signed snapshot from policy files, for static use",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			source, err := offlineSource(cmd.InOrStdin(), files)
+			if err := required(cmd, "filename", wantPolicies); err != nil {
+				return err
+			}
+			if err := required(cmd, "out", "the file to write, - for standard output"); err != nil {
+				return err
+			}
+			source, err := offlineSource(cmd, files)
 			if err != nil {
 				return err
 			}
@@ -55,12 +59,10 @@ func newSnapshotBuild() *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.StringArrayVarP(&files, "filename", "f", nil, "policy file or directory; may be repeated")
+	f.StringArrayVarP(&files, "filename", "f", nil, "policy file or directory, - for standard input; may be repeated")
 	f.StringVarP(&out, "out", "o", "", "file to write, - for standard output")
 	f.StringVar(&dataDir, "data-dir", defaultDataDir, "directory of the signing key, which is made if there is none")
 	f.Uint64Var(&generation, "generation", 1, "the snapshot's generation; a proxy takes none that is lower than what it has")
-	_ = cmd.MarkFlagRequired("filename") // they exist
-	_ = cmd.MarkFlagRequired("out")
 	return cmd
 }
 
@@ -89,8 +91,11 @@ func newSnapshotShow() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show FILE",
 		Short: "Show what a snapshot holds, without checking its signature",
-		Args:  cobra.ExactArgs(1),
+		Args:  oneFile,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkForm(output); err != nil {
+				return err
+			}
 			s, err := readSnapshot(cmd.InOrStdin(), args[0], func(_, _ []byte) error { return nil })
 			if err != nil {
 				return err
@@ -145,7 +150,7 @@ func newSnapshotVerify() *cobra.Command {
 		Use:   "verify FILE",
 		Short: "Check a snapshot as a proxy would: signature and every byte",
 		Long:  "Exit code 0: a proxy with this key would take it, 1: it would not, 2: error.",
-		Args:  cobra.ExactArgs(1),
+		Args:  oneFile,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			verify, err := verifier(dataDir, key)
 			if err != nil {

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,9 +16,7 @@ import (
 )
 
 func newToken() *cobra.Command {
-	cmd := &cobra.Command{Use: "token", Short: "Mint and verify tokens", Args: cobra.NoArgs}
-	cmd.AddCommand(newTokenMint(), newTokenVerify())
-	return cmd
+	return newGroup("token", "Mint and verify tokens", newTokenMint(), newTokenVerify())
 }
 
 func newTokenMint() *cobra.Command {
@@ -32,8 +28,11 @@ func newTokenMint() *cobra.Command {
 		Short: "Print a token of the development issuer",
 		Long: `Print a token of the development issuer, whose key lies in the data directory. It is
 accepted by a demo, and by a host that was started with --insecure-dev-issuer.`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := required(cmd, "user", "a user's name"); err != nil {
+				return err
+			}
 			r.Claims = map[string]json.RawMessage{}
 			for _, c := range claims {
 				name, value, ok := strings.Cut(c, "=")
@@ -62,7 +61,6 @@ accepted by a demo, and by a host that was started with --insecure-dev-issuer.`,
 	f.StringArrayVar(&claims, "claim", nil, "further claim as name=json; may be repeated")
 	f.DurationVar(&r.TTL, "ttl", time.Hour, "how long the token is good")
 	f.StringVar(&r.Alg, "alg", "RS256", "RS256 or ES256")
-	_ = cmd.MarkFlagRequired("user") // it exists
 	return cmd
 }
 
@@ -74,37 +72,15 @@ func newTokenVerify() *cobra.Command {
 		Long: `Check signatures and keys, by the code that the filter uses; the payload may be
 anything. Reads a JSON object a line, {"id":"","jws":"<compact>","jwks":{...}}, and
 prints {"id":"","ok":true,"reason":""} for each.`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			r, err := openInput(cmd.InOrStdin(), batch)
-			if err != nil {
+			if err := required(cmd, "batch", "a file of tokens"); err != nil {
 				return err
 			}
-			defer r.Close()
-			out := bufio.NewWriter(cmd.OutOrStdout())
-			lines := bufio.NewScanner(r)
-			lines.Buffer(nil, maxBatchLine)
-			for n := 1; lines.Scan(); n++ {
-				if len(bytes.TrimSpace(lines.Bytes())) == 0 {
-					continue
-				}
-				v, err := verifyLine(lines.Bytes())
-				if err != nil {
-					_ = out.Flush() // what was verified so far stands
-					return fmt.Errorf("%s:%d: %w", batch, n, err)
-				}
-				if err := json.NewEncoder(out).Encode(v); err != nil {
-					return err
-				}
-			}
-			if err := lines.Err(); err != nil {
-				return fmt.Errorf("%s: %w", batch, err)
-			}
-			return out.Flush()
+			return eachLine(cmd, batch, func(line []byte) (any, error) { return verifyLine(line) })
 		},
 	}
 	cmd.Flags().StringVar(&batch, "batch", "", "file of tokens, - for standard input")
-	_ = cmd.MarkFlagRequired("batch") // it exists
 	return cmd
 }
 
@@ -122,10 +98,7 @@ func verifyLine(line []byte) (verification, error) {
 		JWKS json.RawMessage `json:"jwks"`
 	}
 	if err := json.Unmarshal(line, &in); err != nil {
-		return verification{}, err
-	}
-	if len(in.JWKS) == 0 {
-		return verification{}, errors.New("jwks is missing")
+		return verification{}, errors.New(`want {"id":"","jws":"<compact>","jwks":{...}}: ` + strings.TrimPrefix(err.Error(), "json: "))
 	}
 	v := verification{ID: in.ID}
 	keys, err := jwks.Parse(in.JWKS)

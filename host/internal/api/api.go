@@ -5,18 +5,21 @@
 // policies of whoever asks allow it on the host "system:api". Callers prove who
 // they are by an access key (HTTP Basic, RFC 7617) or by a token of a trusted
 // issuer.
+//
+// A token says who its bearer is in words of its issuer, and the first user has a
+// name that anybody may have there who can choose one. So the first user acts by
+// access key alone; a token that names it is refused, unless it is of the
+// development issuer where that is trusted. Who is to use the API by token gets
+// a policy with "system:api" under another name, or a group that has one.
 package api
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,10 +27,8 @@ import (
 
 	"sallyport/host/internal/check"
 	"sallyport/host/internal/directory"
-	"sallyport/host/internal/manifest"
 	"sallyport/host/internal/publish"
 	"sallyport/policydata"
-	"sallyport/policydata/authorize"
 )
 
 // maxCheckBytes bounds the body of a check.
@@ -41,10 +42,15 @@ type Options struct {
 	Module    Module // the filter, for proxies that fetch it
 	Logger    *slog.Logger
 	Now       func() time.Time
+
+	// FirstUserIssuer is the "iss" of tokens that may name the first user: the
+	// development issuer's, where it is trusted. Empty: there are none.
+	FirstUserIssuer string
 }
 
 type api struct {
 	Options
+	decider  decider
 	requests *prometheus.CounterVec
 }
 
@@ -55,22 +61,68 @@ func New(o Options) http.Handler {
 	}, []string{"code"})}
 	o.Registry.MustRegister(a.requests)
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeText(w, "ok\n") })
-	mux.HandleFunc("GET /readyz", a.ready)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(o.Registry, promhttp.HandlerOpts{}))
-	mux.HandleFunc("GET "+ModulePath, o.Module.serve)
-	mux.HandleFunc("GET /api/v1/generation", a.guarded(a.generation))
-	mux.HandleFunc("POST /api/v1/apply", a.guarded(a.apply))
-	mux.HandleFunc("POST /api/v1/check", a.guarded(a.check))
-	mux.HandleFunc("/api/", a.guarded(func(w http.ResponseWriter, _ *http.Request) {
-		fail(w, http.StatusNotFound, "no such resource")
+	handle := func(method, path string, h http.HandlerFunc) {
+		mux.HandleFunc(method+" "+path, h)
+		mux.HandleFunc(path, methodNotAllowed(method))
+	}
+	guarded := func(method, path string, h http.HandlerFunc) {
+		mux.HandleFunc(method+" "+path, a.guarded(h))
+		mux.HandleFunc(path, a.guarded(methodNotAllowed(method)))
+	}
+	handle(http.MethodGet, "/healthz", func(w http.ResponseWriter, _ *http.Request) { writeText(w, "ok\n") })
+	handle(http.MethodGet, "/readyz", a.ready)
+	handle(http.MethodGet, "/metrics", promhttp.HandlerFor(o.Registry, promhttp.HandlerOpts{}).ServeHTTP)
+	handle(http.MethodGet, ModulePath, o.Module.serve)
+	guarded(http.MethodGet, "/api/v1/generation", a.generation)
+	guarded(http.MethodPost, "/api/v1/apply", a.apply)
+	guarded(http.MethodPost, "/api/v1/check", a.check)
+	mux.HandleFunc("/api/", a.guarded(notFound))
+	mux.HandleFunc("/api", a.guarded(notFound)) // or the mux would redirect
+	mux.HandleFunc("/", notFound)
+	return canonicalOnly(sameOriginOnly(mux))
+}
+
+// canonicalOnly refuses paths that are not canonical, so that the mux, which
+// goes by the decoded path, and the engine, which goes by the raw one, can't
+// mean different resources.
+func canonicalOnly(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if path, ok := policydata.CanonicalPath(r.RequestURI); !ok || path != r.URL.Path {
+			fail(w, http.StatusBadRequest, policydata.ReasonBadPath.String())
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// sameOriginOnly refuses what another site has a browser send: a browser that
+// was once given an access key adds it by itself.
+func sameOriginOnly(next http.Handler) http.Handler {
+	protection := http.NewCrossOriginProtection()
+	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fail(w, http.StatusForbidden, "a request that a page of another origin made")
 	}))
-	return mux
+	return protection.Handler(next)
+}
+
+func notFound(w http.ResponseWriter, _ *http.Request) {
+	fail(w, http.StatusNotFound, "no such resource")
+}
+
+// methodNotAllowed answers what is asked by another method than the one there is.
+func methodNotAllowed(allowed string) http.HandlerFunc {
+	if allowed == http.MethodGet {
+		allowed += ", " + http.MethodHead
+	}
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Allow", allowed)
+		fail(w, http.StatusMethodNotAllowed, "want "+allowed)
+	}
 }
 
 func writeText(w http.ResponseWriter, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = io.WriteString(w, text)
+	_, _ = io.WriteString(w, text) // a client that went away is no error of ours
 }
 
 // ready says whether there is a policy to push.
@@ -94,64 +146,8 @@ func (w *statusWriter) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// guarded calls next only for requests that the policies allow.
-func (a *api) guarded(next http.HandlerFunc) http.HandlerFunc {
-	return func(rw http.ResponseWriter, r *http.Request) {
-		w := &statusWriter{rw, http.StatusOK}
-		defer func() { a.requests.WithLabelValues(strconv.Itoa(w.status/100) + "xx").Inc() }()
-		d, err := a.authorize(r)
-		switch {
-		case err != nil:
-			a.Logger.Error("authorizing an API request", "error", err)
-			fail(w, http.StatusServiceUnavailable, "")
-		case !d.Allowed():
-			refuse(w, &d)
-		default:
-			next(w, r)
-		}
-	}
-}
-
-// authorize decides whether a request to the API may be served.
-func (a *api) authorize(r *http.Request) (policydata.Decision, error) {
-	current, _ := a.Publisher.Current()
-	if current == nil {
-		return policydata.Decision{Reason: policydata.ReasonNoSnapshot}, nil
-	}
-	engine, err := authorize.New(current.Loaded, authorize.TokenSource{})
-	if err != nil {
-		return policydata.Decision{}, err
-	}
-	req := &authorize.Request{Method: r.Method, Target: r.RequestURI, Authority: r.Host, API: true}
-	for name, values := range r.Header {
-		for _, v := range values {
-			req.Headers = append(req.Headers, [2]string{strings.ToLower(name), v})
-		}
-	}
-	key, secret, isBasic := r.BasicAuth()
-	if !isBasic || len(r.Header.Values("Authorization")) != 1 {
-		return engine.Authorize(req, a.Now().Unix()), nil
-	}
-	user, err := a.Directory.Authenticate(r.Context(), key, secret)
-	if errors.Is(err, directory.ErrBadCredentials) {
-		return policydata.Decision{Reason: policydata.ReasonBadToken}, nil
-	}
-	if err != nil {
-		return policydata.Decision{}, err
-	}
-	id := policydata.Identity{Authenticated: true, User: user, RequireKnownUser: true}
-	return engine.AuthorizeIdentity(req, &id, a.Now().Unix()), nil
-}
-
-// refuse answers a request that the policies do not allow. Unlike a proxy's,
-// the answer names the reason: who asks here is an operator.
-func refuse(w http.ResponseWriter, d *policydata.Decision) {
-	if d.Reason.Status() == http.StatusUnauthorized {
-		w.Header().Add("WWW-Authenticate", `Basic realm="sallyport", charset="UTF-8"`)
-		w.Header().Add("WWW-Authenticate", `Bearer realm="sallyport"`)
-	}
-	fail(w, d.Reason.Status(), d.Reason.String())
-}
+// Unwrap is for http.ResponseController.
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func (a *api) generation(w http.ResponseWriter, _ *http.Request) {
 	current, _ := a.Publisher.Current()
@@ -162,132 +158,41 @@ func (a *api) generation(w http.ResponseWriter, _ *http.Request) {
 	})
 }
 
-// apply takes documents: one body of YAML or JSON, or a form with one or more
-// files, whose names then stand in errors.
-func (a *api) apply(w http.ResponseWriter, r *http.Request) {
-	options, err := applyOptions(r)
-	if err != nil {
-		fail(w, http.StatusBadRequest, err.Error())
-		return
-	}
-	files, err := bodyFiles(w, r)
-	if err != nil {
-		status := http.StatusBadRequest
-		if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-			status = http.StatusRequestEntityTooLarge
-		}
-		fail(w, status, err.Error())
-		return
-	}
-	docs, err := manifest.ParseFiles(files)
-	if err != nil {
-		failDocuments(w, err)
-		return
-	}
-	result, err := a.Directory.Apply(r.Context(), manifest.Entities(docs), options)
-	if err != nil {
-		a.failApply(w, manifest.Locate(docs, err))
-		return
-	}
-	if !options.DryRun {
-		a.awaitPublished(r.Context(), result.Generation)
-	}
-	writeJSON(w, result)
-}
-
-// failApply tells a mistake in the documents from a failure of the host.
-func (a *api) failApply(w http.ResponseWriter, err error) {
-	var errs manifest.Errors
-	if errors.As(err, &errs) {
-		failDocuments(w, errs)
-		return
-	}
-	a.Logger.Error("applying documents", "error", err)
-	fail(w, http.StatusInternalServerError, "nothing was applied")
-}
-
-// awaitPublished gives the publisher a moment, so that who applied a change and
-// asks at once gets an answer of the new generation.
-func (a *api) awaitPublished(ctx context.Context, generation uint64) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	if _, err := a.Publisher.Wait(ctx, generation); err != nil {
-		a.Logger.Warn("a change was committed but is not published yet", "generation", generation)
-	}
-}
-
-func applyOptions(r *http.Request) (o directory.Options, err error) {
-	for name, values := range r.URL.Query() {
-		var into *bool
-		switch name {
-		case "dryRun":
-			into = &o.DryRun
-		case "prune":
-			into = &o.Prune
-		case "force":
-			into = &o.Force
-		default:
-			return o, fmt.Errorf("unknown parameter %q: there are dryRun, prune and force", name)
-		}
-		if *into, err = strconv.ParseBool(values[0]); err != nil {
-			return o, fmt.Errorf("parameter %s: want true or false", name)
-		}
-	}
-	return o, nil
-}
-
-// bodyFiles returns the documents of a request's body, as files.
-func bodyFiles(w http.ResponseWriter, r *http.Request) ([]manifest.File, error) {
-	r.Body = http.MaxBytesReader(w, r.Body, manifest.MaxTotalBytes)
-	if !strings.HasPrefix(r.Header.Get("Content-Type"), "multipart/form-data") {
-		data, err := io.ReadAll(r.Body)
-		return []manifest.File{{Name: "body", Data: data}}, err
-	}
-	parts, err := r.MultipartReader()
-	if err != nil {
-		return nil, err
-	}
-	var files []manifest.File
-	for {
-		part, err := parts.NextPart()
-		if errors.Is(err, io.EOF) {
-			return files, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		data, err := io.ReadAll(part)
-		if err != nil {
-			return nil, err
-		}
-		files = append(files, manifest.File{Name: fileNameOf(part.Header.Get("Content-Disposition"), part.FormName()), Data: data})
-	}
-}
-
 // check decides a request by the published snapshot.
 func (a *api) check(w http.ResponseWriter, r *http.Request) {
-	var q check.Query
-	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxCheckBytes))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&q); err != nil {
-		fail(w, http.StatusBadRequest, err.Error())
-		return
-	}
-	if err := q.Check(); err != nil {
-		fail(w, http.StatusBadRequest, err.Error())
-		return
-	}
-	current, _ := a.Publisher.Current()
-	engine, err := check.NewGo(current.Loaded, a.Now)
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxCheckBytes))
 	if err != nil {
-		a.Logger.Error("checking a request", "error", err)
-		fail(w, http.StatusInternalServerError, "")
+		failBody(w, err)
 		return
 	}
-	decision, err := engine.Decide(r.Context(), &q)
+	decision, err := a.decideQuery(r, body)
 	if err != nil {
 		fail(w, http.StatusBadRequest, err.Error())
 		return
 	}
 	writeJSON(w, decision)
+}
+
+// decideQuery returns the decision on a query; the error says what is wrong with
+// it.
+func (a *api) decideQuery(r *http.Request, body []byte) (json.RawMessage, error) {
+	q, err := check.ParseQuery(body)
+	if err != nil {
+		return nil, err
+	}
+	current, _ := a.Publisher.Current()
+	engine, err := check.NewGo(current.Loaded, a.Now)
+	if err != nil {
+		return nil, err
+	}
+	return engine.Decide(r.Context(), q)
+}
+
+// failBody answers a request whose body could not be read.
+func failBody(w http.ResponseWriter, err error) {
+	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+		fail(w, http.StatusRequestEntityTooLarge, "the body is larger than "+strconv.FormatInt(tooLarge.Limit, 10)+" bytes")
+		return
+	}
+	fail(w, http.StatusBadRequest, err.Error())
 }

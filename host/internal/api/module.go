@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"mime"
 	"net/http"
 	"time"
 )
@@ -29,13 +28,4 @@ func (m Module) serve(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("ETag", `"`+m.SHA256+`"`)
 	w.Header().Set("X-Checksum-Sha256", m.SHA256)
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(m.Bytes))
-}
-
-// fileNameOf returns the file name of a part of a form with its directories,
-// which the standard library's own method cuts off: it only stands in errors.
-func fileNameOf(disposition, field string) string {
-	if _, params, err := mime.ParseMediaType(disposition); err == nil && params["filename"] != "" {
-		return params["filename"]
-	}
-	return field
 }

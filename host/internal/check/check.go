@@ -3,10 +3,12 @@
 package check
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -47,9 +49,44 @@ func (v *Values) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// hasClaims reports whether the query has claims: null is none.
+// ParseQuery reads a query, which must be all that b holds.
+func ParseQuery(b []byte) (*Query, error) {
+	q := &Query{}
+	decoder := json.NewDecoder(bytes.NewReader(b))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(q); err != nil {
+		return nil, explainJSON(err)
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("want one JSON object and nothing behind it")
+	}
+	return q, nil
+}
+
+// explainJSON says what an error of the decoder means for who wrote the query.
+func explainJSON(err error) error {
+	var wrong *json.UnmarshalTypeError
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("the JSON ends too early")
+	case errors.As(err, &wrong) && wrong.Field == "":
+		return fmt.Errorf("want a JSON object, not a JSON %s", wrong.Value)
+	case errors.As(err, &wrong):
+		return fmt.Errorf("%s: a JSON %s does not fit here", wrong.Field, wrong.Value)
+	}
+	return errors.New(strings.TrimPrefix(err.Error(), "json: "))
+}
+
+// hasClaims reports whether the query has claims: null is none, and so is {}
+// beside a token, as in the query that shows all fields.
 func (q *Query) hasClaims() bool {
-	return len(q.Claims) > 0 && string(q.Claims) != "null"
+	switch string(q.Claims) {
+	case "", "null":
+		return false
+	case "{}":
+		return q.Token == ""
+	}
+	return true
 }
 
 // Check says what makes a query unanswerable.
@@ -57,12 +94,45 @@ func (q *Query) Check() error {
 	switch {
 	case q.hasClaims() && q.Token != "":
 		return errors.New("want claims or token, not both")
+	case q.hasClaims() && q.Claims[0] != '{':
+		return errors.New("claims: want a JSON object")
 	case q.Method == "":
 		return errors.New("method is missing")
 	case q.Path == "":
 		return errors.New("path is missing")
 	}
+	for name, values := range q.Headers {
+		if err := q.checkHeader(name, values); err != nil {
+			return fmt.Errorf("header %q: %w", name, err)
+		}
+	}
 	return nil
+}
+
+// checkHeader refuses what no proxy would let reach a filter, and pseudo
+// headers, which would stand in place of method and path.
+func (q *Query) checkHeader(name string, values Values) error {
+	if name == "" || strings.ContainsFunc(name, notToken) {
+		return errors.New("this is no name of a header field")
+	}
+	for _, v := range values {
+		if strings.ContainsFunc(v, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7F }) {
+			return errors.New("a value has control characters")
+		}
+	}
+	if q.hasClaims() && strings.EqualFold(name, "authorization") {
+		return errors.New("want claims or a token, not both")
+	}
+	return nil
+}
+
+// notToken reports whether r can't stand in a token (RFC 9110 section 5.6.2).
+func notToken(r rune) bool {
+	switch {
+	case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9':
+		return false
+	}
+	return !strings.ContainsRune("!#$%&'*+-.^_`|~", r)
 }
 
 // request returns the query as a proxy would see it. A token, the query's own

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+	"github.com/tetratelabs/wazero/experimental"
 	"github.com/tidwall/gjson"
 
 	"sallyport/host/internal/signing"
@@ -56,10 +57,11 @@ func NewWasm(ctx context.Context, source policydata.Source, o WasmOptions) (_ En
 	e := &wasmEngine{runtime: rt, source: source, now: o.Now}
 	defer func() {
 		if err != nil {
-			_ = e.Close(ctx) // the first error says more
+			_ = e.Close(context.WithoutCancel(ctx)) // the first error says more
 		}
 	}()
-	module, err := rt.Compile(ctx, o.Module)
+	// With more than one worker, wazero notices between functions that ctx is done.
+	module, err := rt.Compile(experimental.WithCompilationWorkers(ctx, max(2, runtime.GOMAXPROCS(0))), o.Module)
 	if err != nil {
 		return nil, err
 	}
@@ -170,24 +172,28 @@ func (e *wasmEngine) tokenFor(claims string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("sign claims: %w", err)
 	}
-	return input + "." + encode(sig), nil
+	signed := input + "." + encode(sig)
+	if len(signed) > token.MaxTokenBytes {
+		return "", fmt.Errorf("claims: no token can hold as many: it may have %d bytes", token.MaxTokenBytes)
+	}
+	return signed, nil
 }
 
 func (e *wasmEngine) passable(claims gjson.Result) string {
 	now := e.now().Unix()
 	members := []string{`"iat":` + strconv.FormatInt(now, 10), `"exp":` + strconv.FormatInt(now+1, 10)}
-	issuer := ""
+	issuer, named := "", false
 	claims.ForEach(func(name, value gjson.Result) bool {
 		switch name.Str {
 		case "iat", "exp", "nbf", "aud":
 			return true
 		case "iss":
-			issuer = value.Str
+			issuer, named = value.Str, true
 		}
 		members = append(members, name.Raw+":"+value.Raw)
 		return true
 	})
-	if !claims.Get("iss").Exists() && len(e.source.Issuers) == 1 {
+	if !named && len(e.source.Issuers) == 1 {
 		issuer = e.source.Issuers[0].Issuer
 		members = append(members, `"iss":`+quote(issuer))
 	}

@@ -3,6 +3,7 @@ package compile
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -43,13 +44,22 @@ type conditionKey struct{ src, path, host string }
 func New() *Compiler { return &Compiler{} }
 
 // Body compiles a state to the body of a snapshot, with issuers that are not in
-// the store beside the store's own.
+// the store beside the store's own. An extra issuer gives way to one of the
+// store with its name or its "iss": what an operator wrote is what counts, and
+// two of them would be refused together with all that is right.
 func (c *Compiler) Body(state *model.State, v Version, extra ...policydata.Issuer) ([]byte, error) {
 	source, err := c.Source(state, v)
 	if err != nil {
 		return nil, err
 	}
-	source.Issuers = append(source.Issuers, extra...)
+	for _, x := range extra {
+		taken := slices.ContainsFunc(source.Issuers, func(i policydata.Issuer) bool {
+			return i.Name == x.Name || i.Issuer == x.Issuer
+		})
+		if !taken {
+			source.Issuers = append(source.Issuers, x)
+		}
+	}
 	return policydata.Build(source)
 }
 
@@ -142,10 +152,8 @@ func commonCaptures(patterns []string, check func(string) ([]string, error)) ([]
 func intersect(a, b []string) []string {
 	var both []string
 	for _, x := range a {
-		for _, y := range b {
-			if x == y {
-				both = append(both, x)
-			}
+		if slices.Contains(b, x) {
+			both = append(both, x)
 		}
 	}
 	return both

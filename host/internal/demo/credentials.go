@@ -2,7 +2,10 @@ package demo
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 
 	"sallyport/host/internal/keyfile"
@@ -19,22 +22,51 @@ type Credentials struct {
 	Secret      string `json:"secretAccessKey"`
 }
 
-// ReadCredentials returns the credentials of a demo's data directory.
+// ReadCredentials returns the credentials of a demo's data directory. The error
+// wraps fs.ErrNotExist if there are none.
 func ReadCredentials(dataDir string) (Credentials, error) {
 	var c Credentials
-	b, err := keyfile.Read(filepath.Join(dataDir, credentialsFile))
+	path := filepath.Join(dataDir, credentialsFile)
+	b, err := keyfile.Read(path)
 	if err != nil {
 		return c, err
 	}
-	if err := json.Unmarshal(b, &c); err != nil {
-		return c, fmt.Errorf("%s: %w", credentialsFile, err)
+	if json.Unmarshal(b, &c) != nil || c.Server == "" || c.AccessKeyID == "" || c.Secret == "" {
+		return Credentials{}, fmt.Errorf("%s: damaged", path)
 	}
 	return c, nil
 }
 
+// writeCredentials replaces the file: those of a store that is gone are of no
+// use.
 func writeCredentials(dataDir string, c Credentials) error {
-	_, err := keyfile.ReadOrCreate(filepath.Join(dataDir, credentialsFile), func() ([]byte, error) {
-		return json.Marshal(c)
-	})
-	return err
+	b, err := json.Marshal(c)
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dataDir, "."+credentialsFile+"-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // of no effect once it is renamed
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), filepath.Join(dataDir, credentialsFile))
+}
+
+// moveCredentials notes where the demo listens now. It reports whether there are
+// credentials at all: there are none where the store was made by serve, which
+// prints them instead.
+func moveCredentials(dataDir, server string) (bool, error) {
+	c, err := ReadCredentials(dataDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil || c.Server == server {
+		return err == nil, err
+	}
+	c.Server = server
+	return true, writeCredentials(dataDir, c)
 }

@@ -50,7 +50,16 @@ type Config struct {
 
 // Run runs the demo until ctx is done.
 func Run(ctx context.Context, c Config) error {
+	c.Out = &lockedWriter{w: c.Out}
 	d := &demo{Config: c}
+	err := d.run(ctx)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil // ended before it was ready
+	}
+	return err
+}
+
+func (d *demo) run(ctx context.Context) error {
 	if err := d.openHost(ctx); err != nil {
 		return err
 	}
@@ -60,9 +69,22 @@ func Run(ctx context.Context, c Config) error {
 	return g.Wait()
 }
 
+// lockedWriter takes whole lines from several goroutines.
+type lockedWriter struct {
+	mu sync.Mutex
+	w  io.Writer // guarded by mu
+}
+
+func (l *lockedWriter) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(p)
+}
+
 type demo struct {
 	Config
-	host *server.Server
+	host        *server.Server
+	credentials bool // the data directory has those of the first user
 
 	mu     sync.Mutex
 	latest *publish.Published // guarded by mu; what was published last
@@ -71,18 +93,19 @@ type demo struct {
 
 // openHost opens the host; a first start leaves its credentials in the data
 // directory, where the command line looks for them.
-func (d *demo) openHost(ctx context.Context) (err error) {
-	d.Config.Host.InsecureDevIssuer = true
-	d.Config.Host.FirstCredentials = func(id, secret string) {
-		err = writeCredentials(d.Config.Host.DataDir, Credentials{"http://" + d.Config.Host.HTTPAddr, id, secret})
+func (d *demo) openHost(ctx context.Context) error {
+	c := d.Config.Host
+	c.InsecureDevIssuer = true
+	c.FirstCredentials = func(id, secret string) error {
+		return writeCredentials(c.DataDir, Credentials{"http://" + c.HTTPAddr, id, secret})
 	}
-	d.Config.Host.Sinks = []publish.Sink{d.take}
-	host, openErr := server.New(ctx, d.Config.Host)
-	if openErr != nil {
-		return explainListen(openErr)
+	c.Sinks = []publish.Sink{d.take}
+	host, err := server.New(ctx, c)
+	if err != nil {
+		return explainListen(err)
 	}
 	d.host = host
-	if err != nil {
+	if d.credentials, err = moveCredentials(c.DataDir, "http://"+host.HTTPAddr()); err != nil {
 		return errors.Join(err, host.Close())
 	}
 	return nil
@@ -92,7 +115,7 @@ func (d *demo) openHost(ctx context.Context) (err error) {
 func explainListen(err error) error {
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "listen" {
-		return fmt.Errorf("%w; is another demo running?", err)
+		return fmt.Errorf("%w; is another demo or host running? --http, --xds and --listen choose other addresses", err)
 	}
 	return err
 }
@@ -106,7 +129,7 @@ func (d *demo) serve(ctx context.Context, g *errgroup.Group) error {
 	if err != nil {
 		return err
 	}
-	serveHTTP(ctx, g, newUpstream(), upstream)
+	serveHTTP(ctx, g, newUpstream(), upstream, nil)
 	start := d.startWazero
 	if d.Proxy == ProxyEnvoy {
 		start = d.startEnvoy
@@ -117,8 +140,12 @@ func (d *demo) serve(ctx context.Context, g *errgroup.Group) error {
 	return d.tell(ctx)
 }
 
-// serveHTTP serves l until ctx is done.
-func serveHTTP(ctx context.Context, g *errgroup.Group, s *http.Server, l net.Listener) {
+// stopTimeout bounds how long open requests may take to end.
+const stopTimeout = 2 * time.Second
+
+// serveHTTP serves l until ctx is done. Then it calls stopped, which may be nil,
+// with a context that bounds it.
+func serveHTTP(ctx context.Context, g *errgroup.Group, s *http.Server, l net.Listener, stopped func(context.Context) error) {
 	g.Go(func() error {
 		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			return err
@@ -127,12 +154,16 @@ func serveHTTP(ctx context.Context, g *errgroup.Group, s *http.Server, l net.Lis
 	})
 	g.Go(func() error {
 		<-ctx.Done()
-		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 		defer cancel()
-		if err := s.Shutdown(stop); err != nil {
-			return s.Close() // what is still open after two seconds is cut
+		var err error
+		if s.Shutdown(stop) != nil {
+			err = s.Close() // what is still open is cut
 		}
-		return nil
+		if stopped != nil {
+			err = errors.Join(err, stopped(context.WithoutCancel(ctx)))
+		}
+		return err
 	})
 }
 

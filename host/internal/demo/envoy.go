@@ -86,7 +86,8 @@ func awaitReady(ctx context.Context, url string, ended <-chan struct{}) error {
 		select {
 		case <-time.After(100 * time.Millisecond):
 		case <-ended:
-			return nil // who waits for the process says why
+			<-ctx.Done() // who waits for the process says why
+			return ctx.Err()
 		case <-ctx.Done():
 			return fmt.Errorf("envoy was not ready: %w", ctx.Err())
 		}

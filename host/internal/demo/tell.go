@@ -35,6 +35,20 @@ var trials = []trial{
 // teams are the groups of the story's users.
 var teams = map[string][]string{"eric": {"foo"}, "bob": {"bar"}}
 
+// defaultDataDir is where the commands look without --data-dir.
+const defaultDataDir = "./sallyport-data"
+
+// quote returns s as a word of a shell.
+func quote(s string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-+=:@,", r)
+	}
+	if s != "" && strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
 // tell prints what to try, with the answers that the policies of now give.
 func (d *demo) tell(ctx context.Context) error {
 	issuer, err := devissuer.Open(d.Config.Host.DataDir)
@@ -53,10 +67,14 @@ func (d *demo) tell(ctx context.Context) error {
 	if err := d.tellTrials(ctx, &out, tokens); err != nil {
 		return err
 	}
-	dir := d.Config.Host.DataDir
+	dir := quote(d.Config.Host.DataDir)
 	flag := ""
-	if dir != "./sallyport-data" {
+	if dir != defaultDataDir {
 		flag = " --data-dir " + dir
+	}
+	if !d.credentials {
+		out.WriteString("# The store is older than the demo: apply wants the credentials that the first serve printed, as\n" +
+			"# SALLYPORT_ACCESS_KEY_ID and SALLYPORT_SECRET_ACCESS_KEY in the environment.\n\n")
 	}
 	fmt.Fprintf(&out, `# Change the policies in %[2]s/story.yaml, and apply them without a restart:
 %[1]s apply%[3]s -f %[2]s/story.yaml
@@ -66,7 +84,7 @@ func (d *demo) tell(ctx context.Context) error {
 
 The host's API is http://%[4]s; Ctrl-C ends all of it.
 
-`, d.Program, dir, flag, d.host.HTTPAddr())
+`, quote(d.Program), dir, flag, d.host.HTTPAddr())
 	_, err = fmt.Fprint(d.Out, out.String())
 	return err
 }

@@ -2,13 +2,16 @@ package demo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"runtime"
 	"time"
 
+	"github.com/tetratelabs/wazero/experimental"
 	"github.com/tidwall/gjson"
 	"golang.org/x/sync/errgroup"
 
@@ -16,38 +19,44 @@ import (
 	"sallyport/host/wasmhost"
 )
 
+// cacheDir keeps the filter's machine code, below the data directory.
+const cacheDir = "wazero-cache"
+
 // startWazero serves the proxy by the filter in wazero.
 func (d *demo) startWazero(ctx context.Context, g *errgroup.Group, upstream string) error {
 	l, err := net.Listen("tcp", d.ProxyAddr)
 	if err != nil {
-		return err
+		return fmt.Errorf("proxy address: %w", err)
 	}
+	d.ProxyAddr = l.Addr().String()
 	rt, err := wasmhost.NewRuntime(ctx, wasmhost.Options{
-		CacheDir: filepath.Join(d.Config.Host.DataDir, "wazero-cache"),
+		CacheDir: filepath.Join(d.Config.Host.DataDir, cacheDir),
 		Logger:   d.logger(),
 	})
 	if err != nil {
-		return err
+		return errors.Join(err, l.Close())
 	}
-	g.Go(func() error {
-		<-ctx.Done()
-		return rt.Close(context.WithoutCancel(ctx))
+	proxy, err := d.newProxy(ctx, rt, upstream)
+	if err != nil {
+		return errors.Join(err, l.Close(), rt.Close(context.WithoutCancel(ctx)))
+	}
+	serveHTTP(ctx, g, wasmhost.NewServer(proxy), l, func(ctx context.Context) error {
+		return errors.Join(d.stopPool(ctx), rt.Close(ctx))
 	})
+	return nil
+}
+
+func (d *demo) newProxy(ctx context.Context, rt *wasmhost.Runtime, upstream string) (http.Handler, error) {
 	module, err := d.compile(ctx, rt)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	pool, err := d.startPool(ctx, module)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	proxy, err := wasmhost.NewReverseProxy(pool, &url.URL{Scheme: "http", Host: upstream},
+	return wasmhost.NewReverseProxy(pool, &url.URL{Scheme: "http", Host: upstream},
 		wasmhost.ProxyOptions{Logger: d.logger(), Observe: d.observe})
-	if err != nil {
-		return err
-	}
-	serveHTTP(ctx, g, wasmhost.NewServer(proxy), l)
-	return nil
 }
 
 // startPool starts the filter with what is published; what is published from
@@ -58,6 +67,15 @@ func (d *demo) startPool(ctx context.Context, module *wasmhost.Module) (*wasmhos
 	pool, err := wasmhost.NewPool(ctx, module, d.host.PluginConfiguration(d.latest), d.Instances)
 	d.pool = pool
 	return pool, err
+}
+
+// stopPool ends the filter's instances. What is pushed from then on goes nowhere.
+func (d *demo) stopPool(ctx context.Context) error {
+	d.mu.Lock()
+	pool := d.pool
+	d.pool = nil
+	d.mu.Unlock()
+	return pool.Close(ctx)
 }
 
 // compile translates the filter to machine code, which takes seconds the first
@@ -78,10 +96,14 @@ func (d *demo) compile(ctx context.Context, rt *wasmhost.Runtime) (*wasmhost.Mod
 			}
 		}
 	}()
-	module, err := rt.Compile(ctx, d.Config.Host.Module)
+	// With more than one worker, wazero notices between functions that ctx is done.
+	workers := experimental.WithCompilationWorkers(ctx, max(2, runtime.GOMAXPROCS(0)))
+	module, err := rt.Compile(workers, d.Config.Host.Module)
 	close(done)
 	<-stopped
-	if err == nil {
+	if err != nil {
+		fmt.Fprintln(d.Out)
+	} else {
 		fmt.Fprintf(d.Out, " ready after %s\n", time.Since(start).Round(10*time.Millisecond))
 	}
 	return module, err

@@ -36,7 +36,7 @@ func newMetrics() (*prometheus.Registry, *metrics) {
 			Name: "sallyport_compile_seconds", Help: "How long a snapshot took to compile, sign and load.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 14),
 		}),
-		failures: counter("sallyport_compile_failures_total", "Commits that could not be compiled to a snapshot."),
+		failures: counter("sallyport_compile_failures_total", "Failed tries to compile a commit to a snapshot."),
 		pushes:   counter("sallyport_xds_pushes_total", "Configurations sent to proxies."),
 		acks:     counter("sallyport_xds_acks_total", "Configurations that proxies took."),
 		nacks:    counter("sallyport_xds_nacks_total", "Configurations that proxies refused."),

@@ -9,17 +9,18 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
 
 	"sallyport/host/internal/api"
 	"sallyport/host/internal/condition"
 	"sallyport/host/internal/devissuer"
 	"sallyport/host/internal/directory"
+	"sallyport/host/internal/filterwasm"
 	"sallyport/host/internal/jwks"
 	"sallyport/host/internal/model"
 	"sallyport/host/internal/publish"
@@ -48,8 +49,9 @@ type Config struct {
 	IdentityHeaders bool
 
 	// FirstCredentials is called once in the life of a store with the access key
-	// of its first user, whose secret can't be had again.
-	FirstCredentials func(accessKeyID, secret string)
+	// of its first user, whose secret can't be had again. An error of it ends
+	// New.
+	FirstCredentials func(accessKeyID, secret string) error
 
 	// Sinks take each snapshot, beside xDS: proxies in the same process.
 	Sinks []publish.Sink
@@ -96,7 +98,10 @@ func New(ctx context.Context, c Config) (_ *Server, err error) {
 		}
 	}()
 	if len(c.Module) == 0 {
-		return nil, errors.New("this binary was built without the filter: build it with make build")
+		return nil, filterwasm.ErrNotBuilt
+	}
+	if c.Logger == nil {
+		return nil, errors.New("a logger is required")
 	}
 	bolted, err := bolt.Open(c.DataDir, 0)
 	if err != nil {
@@ -151,6 +156,14 @@ func (s *Server) devIssuer() ([]policydata.Issuer, error) {
 	return []policydata.Issuer{issuer.Source()}, nil
 }
 
+// firstUserIssuer returns whose tokens may name the first user at the API.
+func (s *Server) firstUserIssuer() string {
+	if s.config.InsecureDevIssuer {
+		return devissuer.Iss
+	}
+	return ""
+}
+
 // listen opens a listener on a loopback address: proxies and callers of this
 // version prove nothing that could be trusted from farther away.
 func listen(ctx context.Context, what, addr string) (net.Listener, error) {
@@ -166,36 +179,10 @@ func listen(ctx context.Context, what, addr string) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s address: %w", what, err)
 	}
+	if tcp, ok := l.Addr().(*net.TCPAddr); !ok || !tcp.IP.IsLoopback() { // a localhost that is none
+		return nil, errors.Join(fmt.Errorf("%s address %q: this is %s, and only a loopback address is allowed", what, addr, l.Addr()), l.Close())
+	}
 	return l, nil
-}
-
-// ModulePath returns where a host with a data directory puts its filter for
-// proxies on the same machine. The name holds the filter's digest: another
-// filter is another file, so a proxy never reads half of each.
-func ModulePath(dir string, module []byte) (string, error) {
-	return filepath.Abs(filepath.Join(dir, "filter-"+api.NewModule(module).SHA256[:16]+".wasm"))
-}
-
-// writeModule puts the filter there. A file that is there stays: proxies may be
-// reading it.
-func writeModule(dir string, module []byte) (string, error) {
-	path, err := ModulePath(dir, module)
-	if err != nil {
-		return "", err
-	}
-	if _, err := os.Stat(path); err == nil {
-		return path, nil
-	}
-	f, err := os.CreateTemp(dir, ".filter-*")
-	if err != nil {
-		return "", fmt.Errorf("write the filter: %w", err)
-	}
-	defer os.Remove(f.Name()) // of no effect once it is renamed
-	_, err = f.Write(module)
-	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
-		return "", fmt.Errorf("write the filter: %w", err)
-	}
-	return path, os.Rename(f.Name(), path)
 }
 
 func (s *Server) ensureAdmin(ctx context.Context) error {
@@ -203,7 +190,10 @@ func (s *Server) ensureAdmin(ctx context.Context) error {
 	if err != nil || creds == nil || s.config.FirstCredentials == nil {
 		return err
 	}
-	s.config.FirstCredentials(creds.AccessKeyID, creds.Secret.Reveal())
+	if err := s.config.FirstCredentials(creds.AccessKeyID, creds.Secret.Reveal()); err != nil {
+		return fmt.Errorf("the first credentials could not be handed over, and are lost: %w; delete %s, which holds nothing else yet, and start again",
+			err, filepath.Join(s.config.DataDir, bolt.FileName))
+	}
 	return nil
 }
 
@@ -240,7 +230,7 @@ func (s *Server) ModuleFile() string { return s.module }
 // list it in trusted_keys.
 func (s *Server) TrustedKey() string { return base64.StdEncoding.EncodeToString(s.key.SPKI()) }
 
-// HTTPAddr and XDSAddr return the addresses that are served.
+// HTTPAddr returns the address of the API.
 func (s *Server) HTTPAddr() string { return s.http.Addr().String() }
 
 // XDSAddr returns the address of xDS.
@@ -257,11 +247,13 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		s.publisher.Run(ctx)
 		return nil
 	})
-	g.Go(func() error { return s.xds.Serve(ctx, s.grpc) })
+	// A stop waits for connections that are still to say what they are.
+	g.Go(func() error { return s.xds.Serve(ctx, s.grpc, grpc.ConnectionTimeout(shutdownTimeout)) })
 	web := &http.Server{
 		Handler: api.New(api.Options{
 			Directory: s.directory, Publisher: s.publisher, Registry: s.registry,
 			Module: api.NewModule(s.config.Module), Logger: s.config.Logger, Now: time.Now,
+			FirstUserIssuer: s.firstUserIssuer(),
 		}),
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       time.Minute,
@@ -279,7 +271,10 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		<-ctx.Done()
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 		defer cancel()
-		return web.Shutdown(stop)
+		if web.Shutdown(stop) != nil {
+			return web.Close() // what is still open is cut
+		}
+		return nil
 	})
 	return g.Wait()
 }

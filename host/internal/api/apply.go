@@ -1,0 +1,165 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"sallyport/host/internal/directory"
+	"sallyport/host/internal/manifest"
+)
+
+// maxParts bounds the files of a form.
+const maxParts = 10_000
+
+// publishTimeout bounds how long an answer waits for the snapshot.
+const publishTimeout = 2 * time.Second
+
+// applied is the answer to an apply.
+type applied struct {
+	directory.Result
+	// Published is false where the change is committed but no snapshot of it was
+	// made yet: the host is busy, or its log says what is wrong.
+	Published bool `json:"published"`
+}
+
+// apply takes documents: one body of YAML or JSON, or a form with one or more
+// files, whose names then stand in errors.
+func (a *api) apply(w http.ResponseWriter, r *http.Request) {
+	options, err := applyOptions(r)
+	if err != nil {
+		fail(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	files, err := bodyFiles(w, r)
+	if err != nil {
+		failBody(w, err)
+		return
+	}
+	docs, err := manifest.ParseFiles(files)
+	if err != nil {
+		failDocuments(w, err)
+		return
+	}
+	result, err := a.Directory.Apply(r.Context(), manifest.Entities(docs), options)
+	if err != nil {
+		a.failApply(w, manifest.Locate(docs, err))
+		return
+	}
+	answer := applied{Result: result}
+	if !options.DryRun {
+		answer.Published = a.awaitPublished(r.Context(), result.Generation)
+	}
+	writeJSON(w, answer)
+}
+
+// failApply tells a mistake in the documents from a failure of the host.
+func (a *api) failApply(w http.ResponseWriter, err error) {
+	var errs manifest.Errors
+	if errors.As(err, &errs) {
+		failDocuments(w, errs)
+		return
+	}
+	a.Logger.Error("applying documents", "error", err)
+	fail(w, http.StatusInternalServerError, "nothing was applied")
+}
+
+// awaitPublished gives the publisher a moment, so that who applied a change and
+// asks at once gets an answer of the new generation.
+func (a *api) awaitPublished(ctx context.Context, generation uint64) bool {
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	_, err := a.Publisher.Wait(ctx, generation)
+	if err != nil {
+		a.Logger.Warn("a change was committed but is not published yet", "generation", generation)
+	}
+	return err == nil
+}
+
+// applyOptions reads the query strictly: a parameter that gets lost could turn a
+// dry run into a real one.
+func applyOptions(r *http.Request) (o directory.Options, err error) {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return o, errors.New("the query is malformed")
+	}
+	for name, values := range query {
+		var into *bool
+		switch name {
+		case "dryRun":
+			into = &o.DryRun
+		case "prune":
+			into = &o.Prune
+		case "force":
+			into = &o.Force
+		default:
+			return o, fmt.Errorf("unknown parameter %q: there are dryRun, prune and force", name)
+		}
+		if len(values) != 1 {
+			return o, fmt.Errorf("parameter %s: want it once", name)
+		}
+		if *into, err = strconv.ParseBool(values[0]); err != nil {
+			return o, fmt.Errorf("parameter %s: want true or false", name)
+		}
+	}
+	return o, nil
+}
+
+// bodyFiles returns the documents of a request's body, as files.
+func bodyFiles(w http.ResponseWriter, r *http.Request) ([]manifest.File, error) {
+	r.Body = http.MaxBytesReader(w, r.Body, manifest.MaxTotalBytes)
+	mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")) // none, or a bad one, is taken as YAML
+	if mediaType == "multipart/form-data" {
+		return formFiles(r)
+	}
+	name := "body"
+	if mediaType == "application/json" {
+		name = "body.json"
+	}
+	data, err := io.ReadAll(r.Body)
+	return []manifest.File{{Name: name, Data: data}}, err
+}
+
+func formFiles(r *http.Request) ([]manifest.File, error) {
+	parts, err := r.MultipartReader()
+	if err != nil {
+		return nil, err
+	}
+	var files []manifest.File
+	for {
+		part, err := parts.NextPart()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, fmt.Errorf("the form: %w", err)
+		}
+		if len(files) == maxParts {
+			return nil, fmt.Errorf("the form has more than %d files", maxParts)
+		}
+		data, err := io.ReadAll(part)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, manifest.File{Name: fileNameOf(part.Header.Get("Content-Disposition"), part.FormName()), Data: data})
+	}
+	if len(files) == 0 {
+		return nil, errors.New("the form has no file")
+	}
+	return files, nil
+}
+
+// fileNameOf returns the file name of a part of a form with its directories,
+// which the standard library's own method cuts off: it only stands in errors.
+func fileNameOf(disposition, field string) string {
+	if _, params, err := mime.ParseMediaType(disposition); err == nil && params["filename"] != "" {
+		return params["filename"]
+	}
+	return field
+}
