@@ -24,12 +24,14 @@ func newEnvoyConfig() *cobra.Command {
 		Use:   "config",
 		Short: "Print a bootstrap for Envoy",
 		Long: `Print a whole bootstrap: with --push ecds the filter's configuration comes from the
-host, with --push static it is in the bootstrap, with the snapshot of --snapshot.`,
+host, with --push static it is in the bootstrap, with the snapshot of --snapshot.
+What the bootstrap refers to is put into the data directory if it is not there yet: the
+key that signs snapshots, and the filter.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			key, err := signing.Read(dataDir)
+			key, err := signing.Open(dataDir)
 			if err != nil {
-				return fmt.Errorf("%w; start the host first, or give its --data-dir", err)
+				return err
 			}
 			o.Keys = []string{base64.StdEncoding.EncodeToString(key.SPKI())}
 			text, err := renderEnvoy(cmd, &o, push, snapshot)
@@ -59,7 +61,7 @@ func renderEnvoy(cmd *cobra.Command, o *envoyconfig.Options, push, snapshot stri
 		if err != nil {
 			return "", err
 		}
-		if o.ModulePath, err = server.ModulePath(cmd.Flag("data-dir").Value.String(), module); err != nil {
+		if o.ModulePath, err = server.WriteModule(cmd.Flag("data-dir").Value.String(), module); err != nil {
 			return "", err
 		}
 	}

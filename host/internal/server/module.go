@@ -10,17 +10,13 @@ import (
 	"sallyport/host/internal/api"
 )
 
-// ModulePath returns where a host with a data directory puts its filter for
-// proxies on the same machine. The name holds the filter's digest: another
-// filter is another file, so a proxy never reads half of each.
-func ModulePath(dir string, module []byte) (string, error) {
-	return filepath.Abs(filepath.Join(dir, "filter-"+api.NewModule(module).SHA256[:16]+".wasm"))
-}
-
-// writeModule puts the filter there. A file that is there stays, unless it is
-// damaged; then it is replaced as a whole, since proxies may be reading it.
-func writeModule(dir string, module []byte) (string, error) {
-	path, err := ModulePath(dir, module)
+// WriteModule puts the filter into a data directory, for proxies on the same
+// machine, and returns its path. The name holds the filter's digest: another
+// filter is another file, so a proxy never reads half of each. A file that is
+// there stays, unless it is damaged; then it is replaced as a whole, since
+// proxies may be reading it.
+func WriteModule(dir string, module []byte) (string, error) {
+	path, err := filepath.Abs(filepath.Join(dir, "filter-"+api.NewModule(module).SHA256[:16]+".wasm"))
 	if err != nil {
 		return "", err
 	}

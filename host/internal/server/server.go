@@ -112,7 +112,7 @@ func New(ctx context.Context, c Config) (_ *Server, err error) {
 	if s.key, err = signing.Open(c.DataDir); err != nil {
 		return nil, err
 	}
-	if s.module, err = writeModule(c.DataDir, c.Module); err != nil {
+	if s.module, err = WriteModule(c.DataDir, c.Module); err != nil {
 		return nil, err
 	}
 	s.registry, s.metrics = newMetrics()

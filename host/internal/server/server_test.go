@@ -234,7 +234,7 @@ func TestARestartKeepsGenerationKeyAndFilter(t *testing.T) {
 
 func TestADamagedFilterFileIsReplaced(t *testing.T) {
 	dir := t.TempDir()
-	path, err := server.ModulePath(dir, module)
+	path, err := server.WriteModule(dir, module)
 	if err != nil {
 		t.Fatal(err)
 	}
