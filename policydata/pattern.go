@@ -198,13 +198,22 @@ func CheckMethod(m string) error {
 		return fmt.Errorf("unknown method group %q: there are @read, @write and @preflight", m)
 	case m == "" || len(m) > 64:
 		return errors.New("a method has 1 to 64 characters")
-	}
-	for i := 0; i < len(m); i++ {
-		if !isTokenByte(m[i]) {
-			return fmt.Errorf("%q is no method", m)
-		}
+	case !IsMethod(m):
+		return fmt.Errorf("%q is no method", m)
 	}
 	return nil
+}
+
+// IsMethod reports whether a request's method is one: a token (RFC 9110 section
+// 9.1). With anything else in its place, such as a space, an HTTP/1.1 upstream
+// could read another path than the one that is decided.
+func IsMethod(m string) bool {
+	for i := 0; i < len(m); i++ {
+		if !isTokenByte(m[i]) {
+			return false
+		}
+	}
+	return m != ""
 }
 
 // isTokenByte reports whether c is a tchar (RFC 9110 section 5.6.2).

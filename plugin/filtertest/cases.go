@@ -126,6 +126,7 @@ var cases = []Case{
 			{"X-Sallyport-Groups", "admins"},
 			{"x_sallyport_generation", "9"},
 			{"x-sallyport_user", "admin"},
+			{"x.sallyport.user", "admin"},
 			{"X_SALLYPORT-anything", "1"},
 			{"x-sallyport-user", "again"},
 			{"x-http-method-override", "DELETE"},
@@ -136,7 +137,7 @@ var cases = []Case{
 		},
 		Upstream: map[string]string{
 			"x-sallyport-user": absent, "x-sallyport-groups": absent, "x_sallyport_generation": absent,
-			"x-sallyport_user": absent, "x_sallyport-anything": absent,
+			"x-sallyport_user": absent, "x_sallyport-anything": absent, "x.sallyport.user": absent,
 			"x-http-method-override": absent, "x-http-method": absent, "x_method_override": absent,
 			"x-other": "stays", "x-sallyportal": "stays", "authorization": "Bearer {eric}",
 		},

@@ -249,6 +249,8 @@ func TestOrderOfRefusals(t *testing.T) {
 		{"stale_snapshot_before_the_path", &stale, get("//", junk), policydata.ReasonStaleSnapshot},
 		{"bad_path_before_the_token", new(source()), get("/private/../x", junk), policydata.ReasonBadPath},
 		{"bad_host_before_the_token", new(source()), &authorize.Request{Method: "GET", Target: "/private", Authority: "a/b", Headers: [][2]string{junk}}, policydata.ReasonBadPath},
+		{"no_method_before_the_token", new(source()), &authorize.Request{Target: "/private", Headers: [][2]string{junk}}, policydata.ReasonBadPath},
+		{"bad_method_before_the_token", new(source()), &authorize.Request{Method: "GET /x", Target: "/private", Headers: [][2]string{junk}}, policydata.ReasonBadPath},
 		{"bad_path_with_a_good_token", new(source()), get("/private%2f", good), policydata.ReasonBadPath},
 		{"bad_token_before_the_rules", new(source()), get("/nowhere", junk), policydata.ReasonBadToken},
 		{"unknown_issuer_before_expired", new(source()), get("/nowhere", foreign), policydata.ReasonUnknownIssuer},
@@ -447,4 +449,41 @@ func Example() {
 	d := e.AuthorizeClaims(&authorize.Request{Method: "GET", Target: "/teams/foo/x"}, `{"iss":"https://kc","sub":"eric","groups":["foo"]}`, now)
 	fmt.Println(d.Reason, d.Policy)
 	// Output: allowed teams
+}
+
+// Tokens that were verified stay so over a new snapshot, as long as their issuer
+// is the same in everything.
+func TestCachedTokensEndWithAnyChangeOfTheirIssuer(t *testing.T) {
+	r := get("/private", bearer(sign(t, "kc", nil)))
+	for name, change := range map[string]func(*policydata.Issuer){
+		"nothing":     func(*policydata.Issuer) {},
+		"key":         func(i *policydata.Issuer) { i.Keys = nil },
+		"audience":    func(i *policydata.Issuer) { i.Audiences = []string{"another"} },
+		"algorithm":   func(i *policydata.Issuer) { i.Algorithms = []string{"PS512"} },
+		"lifetime":    func(i *policydata.Issuer) { i.MaxTokenLifetime = 1 },
+		"issuer":      func(i *policydata.Issuer) { i.Issuer += "/" },
+		"claim paths": func(i *policydata.Issuer) { i.UsernameClaims = [][]string{{"nothing"}} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := engine(t, source(), authorize.TokenSource{})
+			before.CacheTokens(nil)
+			first := before.Authorize(r, now).Reason
+			changed := source()
+			for i := range changed.Issuers {
+				if changed.Issuers[i].Name == "kc" {
+					change(&changed.Issuers[i])
+				}
+			}
+			after := engine(t, changed, authorize.TokenSource{})
+			after.CacheTokens(before)
+			if second := after.Authorize(r, now).Reason; (second == first) != (name == "nothing") {
+				t.Errorf("%v, then %v", first, second)
+			}
+			// What the old engine still verifies must not count for the new one.
+			before.Authorize(r, now)
+			if third := after.Authorize(r, now).Reason; (third == first) != (name == "nothing") {
+				t.Errorf("%v, then %v", first, third)
+			}
+		})
+	}
 }

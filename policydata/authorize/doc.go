@@ -6,7 +6,7 @@
 // The steps, of which the first that refuses is the decision:
 //
 //  1. a snapshot is there (no_snapshot) and not beyond its age (stale_snapshot)
-//  2. the path is canonical, and the host is a host (bad_path)
+//  2. the path is canonical, the host a host, and the method a token (bad_path)
 //  3. the token, if there is one, is good (see package token, then revoked)
 //  4. principal, Service Gate and User Gate (see policydata.Evaluator)
 package authorize

@@ -24,6 +24,10 @@ type Engine struct {
 	source    TokenSource
 	evaluator *policydata.Evaluator
 	cache     *token.Cache // nil: every token is verified
+
+	// Of the decision that is being made; here, so that it allocates nothing.
+	request  policydata.Request
+	identity policydata.Identity
 }
 
 // New returns an Engine over a snapshot, which may be nil: then every request
@@ -87,62 +91,79 @@ func (e *Engine) verify(raw string, now int64) (policydata.Identity, policydata.
 // Authorize decides r at a time in seconds since the Unix epoch. The decision
 // is valid until the next call.
 func (e *Engine) Authorize(r *Request, now int64) policydata.Decision {
-	return e.decide(r, now, func() (policydata.Identity, policydata.Reason) {
-		raw, reason := e.source.find(r.Headers)
-		if raw == "" {
-			return policydata.Identity{}, reason
-		}
-		id, reason := e.verify(raw, now)
-		if reason == policydata.ReasonAllowed && e.revoked(&id) {
-			return policydata.Identity{}, policydata.ReasonRevoked
-		}
-		return id, reason
-	})
+	if d, ok := e.begin(r, now); !ok {
+		return d
+	}
+	raw, reason := e.source.find(r.Headers)
+	if raw == "" {
+		e.identity = policydata.Identity{}
+		return e.finish(reason)
+	}
+	e.identity, reason = e.verify(raw, now)
+	if reason == policydata.ReasonAllowed && e.revoked(&e.identity) {
+		reason = policydata.ReasonRevoked
+	}
+	return e.finish(reason)
 }
 
 // AuthorizeClaims decides r as if it came with a token that has these claims
 // and passes every check of a token: for asking what somebody may do. The claim
 // "iss" picks the issuer; without it the only issuer is taken.
 func (e *Engine) AuthorizeClaims(r *Request, claims string, now int64) policydata.Decision {
-	return e.decide(r, now, func() (policydata.Identity, policydata.Reason) {
-		if token.ValidateJSON(claims) != nil {
-			return policydata.Identity{}, policydata.ReasonBadToken
-		}
-		issuer := e.issuerOf(claims)
-		if issuer == nil {
-			return policydata.Identity{}, policydata.ReasonUnknownIssuer
-		}
-		return token.Map(issuer, claims)
-	})
+	if d, ok := e.begin(r, now); !ok {
+		return d
+	}
+	if token.ValidateJSON(claims) != nil {
+		return e.finish(policydata.ReasonBadToken)
+	}
+	issuer := e.issuerOf(claims)
+	if issuer == nil {
+		return e.finish(policydata.ReasonUnknownIssuer)
+	}
+	var reason policydata.Reason
+	e.identity, reason = token.Map(issuer, claims)
+	return e.finish(reason)
 }
 
-func (e *Engine) decide(r *Request, now int64, identify func() (policydata.Identity, policydata.Reason)) policydata.Decision {
-	if e.snapshot == nil {
-		return policydata.Decision{Reason: policydata.ReasonNoSnapshot}
-	}
-	d := policydata.Decision{Epoch: e.snapshot.Epoch(), Generation: e.snapshot.Generation()}
-	if expires := e.snapshot.Expires(); expires != 0 && now >= expires {
-		d.Reason = policydata.ReasonStaleSnapshot
+// AuthorizeIdentity decides r for an identity that was proven otherwise than by
+// a token: the access keys of the host's own API.
+func (e *Engine) AuthorizeIdentity(r *Request, id *policydata.Identity, now int64) policydata.Decision {
+	if d, ok := e.begin(r, now); !ok {
 		return d
+	}
+	e.identity = *id
+	return e.finish(policydata.ReasonAllowed)
+}
+
+// begin makes the steps before the token, and prepares e.request. It is not ok
+// if one of them decides.
+func (e *Engine) begin(r *Request, now int64) (policydata.Decision, bool) {
+	if e.snapshot == nil {
+		return policydata.Decision{Reason: policydata.ReasonNoSnapshot}, false
+	}
+	if expires := e.snapshot.Expires(); expires != 0 && now >= expires {
+		return e.refusal(policydata.ReasonStaleSnapshot), false
 	}
 	path, pathOK := policydata.CanonicalPath(r.Target)
 	host, hostOK := policydata.CanonicalHost(r.Authority)
-	if !pathOK || !hostOK {
-		d.Reason = policydata.ReasonBadPath
-		return d
+	if !pathOK || !hostOK || !policydata.IsMethod(r.Method) {
+		return e.refusal(policydata.ReasonBadPath), false
 	}
-	id, reason := identify()
+	e.request = policydata.Request{Method: r.Method, Path: path, Host: host, Preflight: isPreflight(r), API: r.API}
+	return policydata.Decision{}, true
+}
+
+// finish asks the gates for e.identity, unless the reason refuses it.
+func (e *Engine) finish(reason policydata.Reason) policydata.Decision {
 	if reason != policydata.ReasonAllowed {
-		d.Reason = reason
-		return d
+		return e.refusal(reason)
 	}
-	return e.evaluator.Decide(e.snapshot, &policydata.Request{
-		Method:    r.Method,
-		Path:      path,
-		Host:      host,
-		Preflight: isPreflight(r),
-		API:       r.API,
-	}, &id)
+	return e.evaluator.Decide(e.snapshot, &e.request, &e.identity)
+}
+
+// refusal is a decision before any gate.
+func (e *Engine) refusal(reason policydata.Reason) policydata.Decision {
+	return policydata.Decision{Reason: reason, Epoch: e.snapshot.Epoch(), Generation: e.snapshot.Generation()}
 }
 
 // Groups returns the effective groups of the last decision's user, valid until
@@ -227,9 +248,10 @@ func (s *TokenSource) credentials(value string) (string, policydata.Reason) {
 	return "", policydata.ReasonAllowed
 }
 
-// single returns value if it can be one token: a list or several words can't.
+// single returns value as a token, if there is any. A list, or several words,
+// is none, and bad_token to who verifies it: a token is base64url and dots.
 func single(value string) (string, policydata.Reason) {
-	if value == "" || strings.ContainsAny(value, ", \t") {
+	if value == "" {
 		return "", policydata.ReasonBadToken
 	}
 	return value, policydata.ReasonAllowed
@@ -270,12 +292,4 @@ func findCookie(headers [][2]string, name string) (string, policydata.Reason) {
 		return "", policydata.ReasonBadToken
 	}
 	return single(value)
-}
-
-// AuthorizeIdentity decides r for an identity that was proven otherwise than by
-// a token: the access keys of the host's own API.
-func (e *Engine) AuthorizeIdentity(r *Request, id *policydata.Identity, now int64) policydata.Decision {
-	return e.decide(r, now, func() (policydata.Identity, policydata.Reason) {
-		return *id, policydata.ReasonAllowed
-	})
 }

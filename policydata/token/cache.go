@@ -10,8 +10,10 @@ import (
 const (
 	maxCachedTokens = 4096
 	maxCachedBytes  = 4 << 20
-	// entryBytes is about what an entry takes beside its texts.
+	// entryBytes is about what an entry takes beside its texts, and nameBytes
+	// what each of its groups and roles does: short names take less in a token.
 	entryBytes = 512
+	nameBytes  = 32
 )
 
 // Cache remembers verified tokens, so that a token which comes again is not
@@ -66,6 +68,11 @@ func (c *Cache) get(raw string, now int64) *cached {
 // put remembers a token that was verified now.
 func (c *Cache) put(raw string, identity *policydata.Identity, claims Claims, now int64) {
 	size := entryBytes + len(raw) + len(claims.Payload)
+	for _, names := range [...][]string{identity.Groups, identity.Roles} {
+		for _, name := range names {
+			size += nameBytes + len(name)
+		}
+	}
 	if size > maxCachedBytes/16 {
 		return
 	}

@@ -131,6 +131,30 @@ func TestCacheIsBoundedAndForgetsTheLeastUsed(t *testing.T) {
 	}
 }
 
+// A group takes more room in the cache than in a token.
+func TestCacheCountsGroups(t *testing.T) {
+	v, err := token.NewVerifier([]policydata.Issuer{testIssuer()}, token.WithSignatureFunc(
+		func(string, []byte, string, []byte) (handled, ok bool) { return true, true }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var groups strings.Builder
+	for i := range token.MaxMapped {
+		fmt.Fprintf(&groups, " %x", i)
+	}
+	cache, parts := token.NewCache(), strings.Split(sign(t, "RS256", headerRS256, goodPayload), ".")
+	for i := range 500 {
+		payload := strings.NewReplacer(`"eric"`, fmt.Sprintf(`"eric-%d"`, i), `["foo"]`, `"`+groups.String()+`"`).Replace(goodPayload)
+		id, _, reason := v.VerifyCached(cache, parts[0]+"."+encode(payload)+"."+parts[2], now)
+		if reason != policydata.ReasonAllowed || len(id.Groups) != token.MaxMapped {
+			t.Fatalf("%v, %d groups", reason, len(id.Groups))
+		}
+	}
+	if n := cache.Len(); n < 50 || n > (4<<20)/(token.MaxMapped*32) {
+		t.Errorf("%d entries with %d groups each", n, token.MaxMapped)
+	}
+}
+
 func TestKeepDropsTokensOfChangedIssuers(t *testing.T) {
 	v, _ := counting(t, testIssuer(), otherIssuer())
 	cache := token.NewCache()

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/tetratelabs/wazero/experimental"
@@ -131,5 +132,12 @@ func (d *demo) observe(r *http.Request, result wasmhost.Result) {
 		rule += "/" + v.Get("rule").Str
 	}
 	fmt.Fprintf(d.Out, "%s  %-6s %-40q %d %s  user=%q %s\n", time.Now().Format(time.TimeOnly),
-		r.Method, r.RequestURI, v.Get("status").Int(), v.Get("reason").Str, who, rule)
+		r.Method, pathOf(r.RequestURI), v.Get("status").Int(), v.Get("reason").Str, who, rule)
+}
+
+// pathOf returns a request's target without its query, where some clients put
+// tokens.
+func pathOf(target string) string {
+	path, _, _ := strings.Cut(target, "?")
+	return path
 }

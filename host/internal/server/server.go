@@ -255,6 +255,9 @@ func (s *Server) Run(ctx context.Context) (err error) {
 			Module: api.NewModule(s.config.Module), Logger: s.config.Logger, Now: time.Now,
 			FirstUserIssuer: s.firstUserIssuer(),
 		}),
+		// "OPTIONS *" is decided like any other request.
+		DisableGeneralOptionsHandler: true,
+
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       time.Minute,
 		IdleTimeout:       2 * time.Minute,

@@ -103,11 +103,19 @@ func newRequest(headers [][2]string) *authorize.Request {
 // take another method than the one that was decided.
 const ownPrefix = "x-sallyport-"
 
+// isForbidden reports whether a header has one of these names in any spelling
+// that a server might take for it: in any case, and with any separator, since
+// some servers fold "_" or "." and "-" together.
 func isForbidden(name string) bool {
-	if len(name) < len(ownPrefix) || name[0] != 'x' && name[0] != 'X' {
-		return false
+	if len(name) < len(ownPrefix) || name[0]|0x20 != 'x' || strings.IndexByte("shm", name[2]|0x20) < 0 {
+		return false // at little cost, which most headers are
 	}
-	name = strings.ReplaceAll(strings.ToLower(name), "_", "-")
+	name = strings.Map(func(r rune) rune {
+		if 'a' <= r && r <= 'z' || '0' <= r && r <= '9' {
+			return r
+		}
+		return '-'
+	}, strings.ToLower(name))
 	switch name {
 	case "x-http-method-override", "x-http-method", "x-method-override":
 		return true
