@@ -50,3 +50,25 @@ func write(t *testing.T, path, text string) {
 		t.Fatal(err)
 	}
 }
+
+// TestStoriesCoverReasons holds that each reason which policies and tokens can
+// have stands in some story. The others need more than these: condition_error a
+// condition that errs, which no operator of today's language does; replayed a
+// store of seen tokens; no_snapshot, stale_snapshot and internal_error a filter
+// that has none, an old one, or is broken.
+func TestStoriesCoverReasons(t *testing.T) {
+	missing := map[string]bool{
+		"allowed": true, "no_token": true, "bad_token": true, "expired": true, "not_yet_valid": true, "unknown_issuer": true,
+		"bad_audience": true, "bad_signature": true, "revoked": true, "bad_path": true, "user_disabled": true,
+		"service_disabled": true, "unknown_user": true, "denied_by_rule": true, "no_matching_rule": true, "service_gate": true,
+	}
+	for _, s := range loadStories(t, newKeys(t)) {
+		for i := range s.cases {
+			reason, _ := s.cases[i].Want["reason"].(string)
+			delete(missing, reason)
+		}
+	}
+	if len(missing) > 0 {
+		t.Errorf("no story has %v", missing)
+	}
+}

@@ -76,7 +76,9 @@ func (f *checkFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	source, err := offlineSource(cmd, f.files)
+	checks := server.Checks()
+	checks.WithoutKeys = true // a token of such an issuer has no key that fits
+	source, err := offlineSource(cmd, f.files, checks)
 	if err != nil {
 		return err
 	}
@@ -203,7 +205,7 @@ func (f *checkFlags) runBatch(cmd *cobra.Command, engine check.Engine) error {
 
 // offlineSource reads policy files as a store would take them, and returns what
 // their snapshot is built from.
-func offlineSource(cmd *cobra.Command, paths []string) (policydata.Source, error) {
+func offlineSource(cmd *cobra.Command, paths []string, checks model.Checks) (policydata.Source, error) {
 	files, err := manifest.ReadFiles(cmd.InOrStdin(), paths...)
 	if err != nil {
 		return policydata.Source{}, err
@@ -214,7 +216,7 @@ func offlineSource(cmd *cobra.Command, paths []string) (policydata.Source, error
 	}
 	entities := manifest.Entities(docs)
 	state := (&model.State{}).With(entities)
-	if err := state.Check(entities, server.Checks()); err != nil {
+	if err := state.Check(entities, checks); err != nil {
 		return policydata.Source{}, manifest.Locate(docs, err)
 	}
 	return compile.New().Source(state, compile.Version{})

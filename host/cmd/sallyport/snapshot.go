@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sallyport/host/internal/server"
 	"sallyport/host/internal/signing"
 	"sallyport/policydata"
 )
@@ -34,7 +35,7 @@ func newSnapshotBuild() *cobra.Command {
 			if err := required(cmd, "out", "the file to write, - for standard output"); err != nil {
 				return err
 			}
-			source, err := offlineSource(cmd, files)
+			source, err := offlineSource(cmd, files, server.Checks())
 			if err != nil {
 				return err
 			}

@@ -161,7 +161,7 @@ func intersect(a, b []string) []string {
 
 func (c *Compiler) issuer(i *model.Issuer, next *memory) (policydata.Issuer, error) {
 	keys, known := c.last.keys[string(i.JWKS.Inline)]
-	if !known {
+	if !known && len(i.JWKS.Inline) > 0 { // else they would be fetched: none yet
 		var err error
 		if keys, err = jwks.Parse(i.JWKS.Inline); err != nil {
 			return policydata.Issuer{}, fmt.Errorf("jwks: %w", err)

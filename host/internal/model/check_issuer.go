@@ -70,6 +70,7 @@ func (c *checker) jwks(k JWKS) {
 	switch {
 	case set != 1:
 		c.addf("spec.jwks", "expected exactly one of inline, uri and discovery: true, got %d of them", set)
+	case len(k.Inline) == 0 && c.checks.WithoutKeys:
 	case k.URI != "":
 		c.addf("spec.jwks.uri", "this version does not fetch keys; give them as spec.jwks.inline")
 	case k.Discovery:
