@@ -38,6 +38,7 @@ func newDemo() *cobra.Command {
 				return errors.New("--instances: want 1 or more")
 			}
 			c.Host.Module = module
+			c.Host.FirstCredentials = func(id, secret string) error { return printCredentials(cmd.OutOrStdout(), id, secret) }
 			c.Host.Logger = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 			c.Program = os.Args[0]
 			c.Out = cmd.OutOrStdout()

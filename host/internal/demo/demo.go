@@ -96,8 +96,13 @@ type demo struct {
 func (d *demo) openHost(ctx context.Context) error {
 	c := d.Config.Host
 	c.InsecureDevIssuer = true
+	show := c.FirstCredentials
 	c.FirstCredentials = func(id, secret string) error {
-		return writeCredentials(c.DataDir, Credentials{"http://" + c.HTTPAddr, id, secret})
+		err := writeCredentials(c.DataDir, Credentials{"http://" + c.HTTPAddr, id, secret})
+		if err == nil && show != nil {
+			err = show(id, secret)
+		}
+		return err
 	}
 	c.Sinks = []publish.Sink{d.take}
 	host, err := server.New(ctx, c)
