@@ -50,7 +50,7 @@ func (in input) path() string {
 func (in input) host() string { return in.env + ".example.org" }
 
 // activation is the input for cel-go. What a token does not say is empty, see
-// DESIGN section 4.
+// the language's documentation.
 func (in input) activation() map[string]any {
 	token := map[string]any{"iss": "", "sub": "", "groups": []string{}, "roles": []string{}}
 	var userName, svcName string
