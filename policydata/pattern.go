@@ -198,22 +198,23 @@ func CheckMethod(m string) error {
 		return fmt.Errorf("unknown method group %q: there are @read, @write and @preflight", m)
 	case m == "" || len(m) > 64:
 		return errors.New("a method has 1 to 64 characters")
-	case !IsMethod(m):
+	case !IsToken(m):
 		return fmt.Errorf("%q is no method", m)
 	}
 	return nil
 }
 
-// IsMethod reports whether a request's method is one: a token (RFC 9110 section
-// 9.1). With anything else in its place, such as a space, an HTTP/1.1 upstream
-// could read another path than the one that is decided.
-func IsMethod(m string) bool {
-	for i := 0; i < len(m); i++ {
-		if !isTokenByte(m[i]) {
+// IsToken reports whether s is a token (RFC 9110 section 5.6.2), as methods and
+// names of header fields are. With anything else in a method's place, such as a
+// space, an HTTP/1.1 upstream could read another path than the one that is
+// decided.
+func IsToken(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if !isTokenByte(s[i]) {
 			return false
 		}
 	}
-	return m != ""
+	return s != ""
 }
 
 // isTokenByte reports whether c is a tchar (RFC 9110 section 5.6.2).

@@ -142,12 +142,12 @@ func TestCheckMethod(t *testing.T) {
 	}
 }
 
-func TestIsMethod(t *testing.T) {
+func TestIsToken(t *testing.T) {
 	for method, want := range map[string]bool{
 		"GET": true, "get": true, "M-SEARCH": true, "*": true, strings.Repeat("A", 65): true,
 		"": false, "GET ": false, "GET /x": false, "GET\r\n": false, "GET\x00": false, "@read": false, "GET,POST": false, "G\xc9T": false,
 	} {
-		if got := IsMethod(method); got != want {
+		if got := IsToken(method); got != want {
 			t.Errorf("%q: %t, want %t", method, got, want)
 		}
 	}

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"runtime"
 	"slices"
 	"time"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
 	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 	"github.com/tetratelabs/wazero/sys"
 )
@@ -148,7 +150,9 @@ type Module struct {
 // little where the cache has it. It refuses a module that is no proxy-wasm
 // filter for HTTP of ABI 0.2.x.
 func (r *Runtime) Compile(ctx context.Context, wasm []byte) (*Module, error) {
-	compiled, err := r.wazero.CompileModule(ctx, wasm)
+	// With more than one worker, wazero notices between functions that ctx is done.
+	workers := experimental.WithCompilationWorkers(ctx, max(2, runtime.GOMAXPROCS(0)))
+	compiled, err := r.wazero.CompileModule(workers, wasm)
 	if err != nil {
 		return nil, fmt.Errorf("compile wasm filter: %w", err)
 	}

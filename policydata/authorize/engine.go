@@ -146,7 +146,7 @@ func (e *Engine) begin(r *Request, now int64) (policydata.Decision, bool) {
 	}
 	path, pathOK := policydata.CanonicalPath(r.Target)
 	host, hostOK := policydata.CanonicalHost(r.Authority)
-	if !pathOK || !hostOK || !policydata.IsMethod(r.Method) {
+	if !pathOK || !hostOK || !policydata.IsToken(r.Method) {
 		return e.refusal(policydata.ReasonBadPath), false
 	}
 	e.request = policydata.Request{Method: r.Method, Path: path, Host: host, Preflight: isPreflight(r), API: r.API}
@@ -165,6 +165,10 @@ func (e *Engine) finish(reason policydata.Reason) policydata.Decision {
 func (e *Engine) refusal(reason policydata.Reason) policydata.Decision {
 	return policydata.Decision{Reason: reason, Epoch: e.snapshot.Epoch(), Generation: e.snapshot.Generation()}
 }
+
+// Issuer returns the "iss" of the token by which the last allowed decision was
+// made; "" if there was none.
+func (e *Engine) Issuer() string { return e.identity.Iss }
 
 // Groups returns the effective groups of the last decision's user, valid until
 // the next.

@@ -44,11 +44,19 @@ type Config struct {
 	IdentityHeaders bool // send x-sallyport-user, -groups and -generation to the upstream
 }
 
+// Where the filter puts its decision: a property, which proxies keep as filter
+// state below "wasm.", as in %FILTER_STATE(wasm.sallyport:PLAIN)%.
+const (
+	DecisionProperty = "sallyport"
+	FilterState      = "wasm." + DecisionProperty
+)
+
 const (
 	binaryMagic    = "SPCF"
 	maxJSONBytes   = policydata.MaxSnapshotBytes * 2
 	maxTrustedKeys = 16
 	maxKeyBytes    = 4096
+	maxNameBytes   = 64 // of the header or cookie with the token
 )
 
 // Parse reads a configuration in either form. The error names the member that
@@ -141,9 +149,9 @@ func (c *Config) tokenSource(value gjson.Result) error {
 		switch {
 		case v.Type != gjson.String || v.Str == "":
 			err = fmt.Errorf("%s: want a text that is not empty", name.Str)
-		case name.Str == "header" && isHeaderName(v.Str):
+		case name.Str == "header" && isName(v.Str):
 			c.TokenHeader = strings.ToLower(v.Str)
-		case name.Str == "cookie" && isHeaderName(v.Str): // RFC 6265 section 4.1.1: a token, too
+		case name.Str == "cookie" && isName(v.Str): // RFC 6265 section 4.1.1: a token, too
 			c.TokenCookie = v.Str
 		default:
 			err = fmt.Errorf("%s: unknown member or bad name", name.Str)
@@ -156,8 +164,9 @@ func (c *Config) tokenSource(value gjson.Result) error {
 	return err
 }
 
-func isHeaderName(s string) bool {
-	return policydata.CheckMethod(s) == nil && s[0] != '@' && s != "*" // both are RFC 9110 tokens
+// isName reports whether s may name a header or a cookie.
+func isName(s string) bool {
+	return len(s) <= maxNameBytes && s != "*" && policydata.IsToken(s)
 }
 
 func readBool(value gjson.Result, into *bool) error {

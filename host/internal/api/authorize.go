@@ -1,14 +1,11 @@
 package api
 
 import (
-	"encoding/base64"
 	"errors"
 	"net/http"
 	"strconv"
 	"strings"
 	"sync"
-
-	"github.com/tidwall/gjson"
 
 	"sallyport/host/internal/directory"
 	"sallyport/policydata"
@@ -53,7 +50,7 @@ func (a *api) authorize(r *http.Request) (policydata.Reason, error) {
 	}
 	key, secret, isBasic := r.BasicAuth()
 	if !isBasic || len(r.Header.Values("Authorization")) != 1 {
-		return a.byToken(current.Loaded, req, r.Header.Get("Authorization"))
+		return a.byToken(current.Loaded, req)
 	}
 	user, err := a.Directory.Authenticate(r.Context(), key, secret)
 	if errors.Is(err, directory.ErrBadCredentials) {
@@ -70,27 +67,17 @@ func (a *api) authorize(r *http.Request) (policydata.Reason, error) {
 }
 
 // byToken decides a request by its token, or without one.
-func (a *api) byToken(s *policydata.Snapshot, req *authorize.Request, credentials string) (policydata.Reason, error) {
+func (a *api) byToken(s *policydata.Snapshot, req *authorize.Request) (policydata.Reason, error) {
+	issuer := ""
 	d, err := a.decider.decide(s, func(e *authorize.Engine) policydata.Decision {
-		return e.Authorize(req, a.Now().Unix())
+		d := e.Authorize(req, a.Now().Unix())
+		issuer = strings.Clone(e.Issuer())
+		return d
 	})
-	if err == nil && d.Allowed() && d.User == directory.AdminName {
-		if iss := issuerOf(credentials); a.FirstUserIssuer == "" || iss != a.FirstUserIssuer {
-			err = errFirstUserByToken
-		}
+	if err == nil && d.Allowed() && d.User == directory.AdminName && (a.FirstUserIssuer == "" || issuer != a.FirstUserIssuer) {
+		err = errFirstUserByToken
 	}
 	return d.Reason, err
-}
-
-// issuerOf returns the "iss" of a bearer token that was verified before.
-func issuerOf(credentials string) string {
-	_, payload, _ := strings.Cut(credentials, ".")
-	payload, _, _ = strings.Cut(payload, ".")
-	text, err := base64.RawURLEncoding.DecodeString(payload)
-	if err != nil {
-		return ""
-	}
-	return gjson.GetBytes(text, "iss").Str
 }
 
 // decider decides by one snapshot after the other, and keeps the engine, which

@@ -112,7 +112,7 @@ func (q *Query) Check() error {
 // checkHeader refuses what no proxy would let reach a filter, and pseudo
 // headers, which would stand in place of method and path.
 func (q *Query) checkHeader(name string, values Values) error {
-	if name == "" || strings.ContainsFunc(name, notToken) {
+	if !policydata.IsToken(name) {
 		return errors.New("this is no name of a header field")
 	}
 	for _, v := range values {
@@ -124,15 +124,6 @@ func (q *Query) checkHeader(name string, values Values) error {
 		return errors.New("want claims or a token, not both")
 	}
 	return nil
-}
-
-// notToken reports whether r can't stand in a token (RFC 9110 section 5.6.2).
-func notToken(r rune) bool {
-	switch {
-	case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9':
-		return false
-	}
-	return !strings.ContainsRune("!#$%&'*+-.^_`|~", r)
 }
 
 // request returns the query as a proxy would see it. A token, the query's own
@@ -191,11 +182,7 @@ func (e *goEngine) Close(context.Context) error { return nil }
 
 // Load builds, signs and loads a snapshot that stays in this process.
 func Load(source policydata.Source) (*policydata.Snapshot, error) {
-	key, err := signing.NewKey()
-	if err != nil {
-		return nil, err
-	}
-	signed, err := build(source, key)
+	signed, key, err := build(source)
 	if err != nil {
 		return nil, err
 	}
@@ -206,14 +193,19 @@ func Load(source policydata.Source) (*policydata.Snapshot, error) {
 	return policydata.Load(signed, verify)
 }
 
-func build(source policydata.Source, key *signing.Key) ([]byte, error) {
+// build returns a snapshot that is signed by a key of its own.
+func build(source policydata.Source) ([]byte, *signing.Key, error) {
 	body, err := policydata.Build(source)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	key, err := signing.NewKey()
+	if err != nil {
+		return nil, nil, err
 	}
 	signed, err := key.Sign(body)
 	if err != nil {
-		return nil, fmt.Errorf("sign snapshot: %w", err)
+		return nil, nil, fmt.Errorf("sign snapshot: %w", err)
 	}
-	return signed, nil
+	return signed, key, nil
 }

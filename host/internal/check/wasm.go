@@ -16,18 +16,13 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
-	"github.com/tetratelabs/wazero/experimental"
 	"github.com/tidwall/gjson"
 
-	"sallyport/host/internal/signing"
 	"sallyport/host/wasmhost"
 	"sallyport/policydata"
 	"sallyport/policydata/pluginconfig"
 	"sallyport/policydata/token"
 )
-
-// filterState is where the filter puts its decision.
-const filterState = "wasm.sallyport"
 
 // WasmOptions says how the filter is run.
 type WasmOptions struct {
@@ -60,8 +55,7 @@ func NewWasm(ctx context.Context, source policydata.Source, o WasmOptions) (_ En
 			_ = e.Close(context.WithoutCancel(ctx)) // the first error says more
 		}
 	}()
-	// With more than one worker, wazero notices between functions that ctx is done.
-	module, err := rt.Compile(experimental.WithCompilationWorkers(ctx, max(2, runtime.GOMAXPROCS(0))), o.Module)
+	module, err := rt.Compile(ctx, o.Module)
 	if err != nil {
 		return nil, err
 	}
@@ -80,11 +74,7 @@ func NewWasm(ctx context.Context, source policydata.Source, o WasmOptions) (_ En
 }
 
 func newPool(ctx context.Context, module *wasmhost.Module, source policydata.Source) (*wasmhost.Pool, error) {
-	key, err := signing.NewKey()
-	if err != nil {
-		return nil, err
-	}
-	signed, err := build(source, key)
+	signed, key, err := build(source)
 	if err != nil {
 		return nil, err
 	}
@@ -145,7 +135,7 @@ func (e *wasmEngine) Decide(ctx context.Context, q *Query) (json.RawMessage, err
 // decisionOf returns the decision that the filter reported, if it also did what
 // it reported.
 func decisionOf(result *wasmhost.Result) (json.RawMessage, error) {
-	d := result.FilterState[filterState]
+	d := result.FilterState[pluginconfig.FilterState]
 	allowed := result.Verdict == wasmhost.VerdictContinue
 	switch {
 	case d == "":

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 
+	"sallyport/host/internal/atomicfile"
 	"sallyport/host/internal/keyfile"
 )
 
@@ -44,16 +44,7 @@ func writeCredentials(dataDir string, c Credentials) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(dataDir, "."+credentialsFile+"-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // of no effect once it is renamed
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), filepath.Join(dataDir, credentialsFile))
+	return atomicfile.Write(filepath.Join(dataDir, credentialsFile), b, 0o600)
 }
 
 // moveCredentials notes where the demo listens now. It reports whether there are

@@ -8,16 +8,15 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"time"
 
-	"github.com/tetratelabs/wazero/experimental"
 	"github.com/tidwall/gjson"
 	"golang.org/x/sync/errgroup"
 
 	"sallyport/host/internal/publish"
 	"sallyport/host/wasmhost"
+	"sallyport/policydata/pluginconfig"
 )
 
 // cacheDir keeps the filter's machine code, below the data directory.
@@ -97,9 +96,7 @@ func (d *demo) compile(ctx context.Context, rt *wasmhost.Runtime) (*wasmhost.Mod
 			}
 		}
 	}()
-	// With more than one worker, wazero notices between functions that ctx is done.
-	workers := experimental.WithCompilationWorkers(ctx, max(2, runtime.GOMAXPROCS(0)))
-	module, err := rt.Compile(workers, d.Config.Host.Module)
+	module, err := rt.Compile(ctx, d.Config.Host.Module)
 	close(done)
 	<-stopped
 	if err != nil {
@@ -122,7 +119,7 @@ func (d *demo) configure(ctx context.Context, pool *wasmhost.Pool, p *publish.Pu
 
 // observe prints a line a decision.
 func (d *demo) observe(r *http.Request, result wasmhost.Result) {
-	v := gjson.Parse(result.FilterState["wasm.sallyport"])
+	v := gjson.Parse(result.FilterState[pluginconfig.FilterState])
 	who := v.Get("user").Str
 	if who == "" {
 		who = "-"

@@ -2,12 +2,12 @@ package server
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 
 	"sallyport/host/internal/api"
+	"sallyport/host/internal/atomicfile"
 )
 
 // WriteModule puts the filter into a data directory, for proxies on the same
@@ -23,14 +23,8 @@ func WriteModule(dir string, module []byte) (string, error) {
 	if there, err := os.ReadFile(path); err == nil && bytes.Equal(there, module) {
 		return path, nil
 	}
-	f, err := os.CreateTemp(dir, ".filter-*")
-	if err != nil {
+	if err := atomicfile.Write(path, module, 0o644); err != nil {
 		return "", fmt.Errorf("write the filter: %w", err)
 	}
-	defer os.Remove(f.Name()) // of no effect once it is renamed
-	_, err = f.Write(module)
-	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
-		return "", fmt.Errorf("write the filter: %w", err)
-	}
-	return path, os.Rename(f.Name(), path)
+	return path, nil
 }

@@ -14,7 +14,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
-	"google.golang.org/grpc"
 
 	"sallyport/host/internal/api"
 	"sallyport/host/internal/condition"
@@ -247,8 +246,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		s.publisher.Run(ctx)
 		return nil
 	})
-	// A stop waits for connections that are still to say what they are.
-	g.Go(func() error { return s.xds.Serve(ctx, s.grpc, grpc.ConnectionTimeout(shutdownTimeout)) })
+	g.Go(func() error { return s.xds.Serve(ctx, s.grpc) })
 	web := &http.Server{
 		Handler: api.New(api.Options{
 			Directory: s.directory, Publisher: s.publisher, Registry: s.registry,

@@ -27,6 +27,8 @@ const (
 	maxStreams = 16
 
 	maxVersionBytes = 128
+
+	handshakeTimeout = 5 * time.Second
 )
 
 // Options configures a [Server].
@@ -127,6 +129,8 @@ func ServerOptions() []grpc.ServerOption {
 		grpc.MaxRecvMsgSize(maxRequestBytes),
 		grpc.MaxSendMsgSize(maxResponseBytes),
 		grpc.MaxConcurrentStreams(maxStreams),
+		// A stop waits for connections that are still to say what they are.
+		grpc.ConnectionTimeout(handshakeTimeout),
 		// A proxy that vanished without closing its connection is found within
 		// a minute and a half and leaves the status list.
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),

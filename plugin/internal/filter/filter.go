@@ -100,13 +100,13 @@ func (vm *vmContext) configure(name string) (*enforcer, error) {
 	}
 	e.metrics = defineMetrics()
 	last := vm.lastGood[name]
+	if last == nil {
+		last = &enforcer{}
+	}
 	e.keepNewer(last, keys)
 	source := authorize.TokenSource{Header: e.config.TokenHeader, Cookie: e.config.TokenCookie}
 	if e.engine, err = authorize.New(e.snapshot, source, token.WithSignatureFunc(verifyToken)); err != nil {
 		return nil, err
-	}
-	if last == nil {
-		last = &enforcer{}
 	}
 	e.engine.CacheTokens(last.engine)
 	return e, nil
@@ -121,7 +121,7 @@ func (vm *vmContext) configure(name string) (*enforcer, error) {
 // generations say nothing about this one's, and a key may have been withdrawn
 // for a reason.
 func (e *enforcer) keepNewer(last *enforcer, keys trustedKeys) {
-	if last == nil || !older(e.snapshot, last.snapshot) || !keys.contain(last.signer) {
+	if !older(e.snapshot, last.snapshot) || !keys.contain(last.signer) {
 		return
 	}
 	proxywasm.LogWarn(fmt.Sprintf("sallyport: snapshot %s is older than %s, which stays", version(e.snapshot), version(last.snapshot)))

@@ -5,13 +5,15 @@ import (
 
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm/types"
+
+	"sallyport/policydata/pluginconfig"
 )
 
 // All calls to the proxy stand in this file, but for logging, metrics and the
 // clock.
 
 // filterStatePath is the name of the decision in the filter state.
-var filterStatePath = []string{"sallyport"}
+var filterStatePath = []string{pluginconfig.DecisionProperty}
 
 func pluginConfiguration() ([]byte, error) {
 	b, err := proxywasm.GetPluginConfiguration()
