@@ -215,17 +215,6 @@ func (h *Host) Apply(yaml string, args ...string) string {
 	return result.Generation
 }
 
-// TrustedKey returns the public key that its snapshots are signed with.
-func (h *Host) TrustedKey() string {
-	h.t.Helper()
-	config := Run(h.t, 0, "", "envoy", "config", "--data-dir", h.DataDir)
-	m := regexp.MustCompile(`trusted_keys\\":\[\\"([A-Za-z0-9+/=]+)\\"`).FindStringSubmatch(config)
-	if m == nil {
-		h.t.Fatalf("no trusted key in\n%s", config)
-	}
-	return m[1]
-}
-
 // Kill ends the host without giving it time for anything.
 func (h *Host) Kill() { h.stop(syscall.SIGKILL) }
 

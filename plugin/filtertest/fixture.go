@@ -113,16 +113,6 @@ func sign(t testing.TB, method jwt.SigningMethod, key any, claims jwt.MapClaims)
 	return raw
 }
 
-// Token returns the token of a name.
-func (f *Fixture) Token(t testing.TB, name string) string {
-	t.Helper()
-	raw, ok := f.raw[name]
-	if !ok {
-		t.Fatalf("no token %q", name)
-	}
-	return raw
-}
-
 // TokenIn returns the name of a token of which a part shows in text: of its
 // payload or its signature, which no log may hold. It returns "" if there is
 // none.

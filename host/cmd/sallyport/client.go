@@ -18,8 +18,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sallyport/host/internal/api"
 	"sallyport/host/internal/demo"
-	"sallyport/host/internal/directory"
 	"sallyport/host/internal/manifest"
 	"sallyport/policydata"
 )
@@ -89,18 +89,7 @@ func (c *client) findDemo(dataDir string, explicit bool) error {
 func stayHere(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // apiError is an error answer of the API.
-type apiError struct {
-	Status int    `json:"status"`
-	Title  string `json:"title"`
-	Detail string `json:"detail"`
-	Errors []struct {
-		File   string `json:"file"`
-		Line   int    `json:"line"`
-		Column int    `json:"column"`
-		Field  string `json:"field"`
-		Detail string `json:"detail"`
-	} `json:"errors"`
-}
+type apiError struct{ api.Problem }
 
 func (e *apiError) Error() string {
 	if len(e.Errors) == 0 {
@@ -149,7 +138,7 @@ func (c *client) do(ctx context.Context, method, path, contentType string, body 
 func errorOf(resp *http.Response, answer []byte) *apiError {
 	e := &apiError{}
 	if resp.Header.Get("Content-Type") != "application/problem+json" || json.Unmarshal(answer, e) != nil {
-		*e = apiError{Detail: "is " + resp.Request.URL.Host + " a Sallyport host? Its answer is no problem document"}
+		*e = apiError{api.Problem{Detail: "is " + resp.Request.URL.Host + " a Sallyport host? Its answer is no problem document"}}
 	}
 	e.Status, e.Title = resp.StatusCode, http.StatusText(resp.StatusCode)
 	if e.Status == http.StatusUnauthorized && e.Detail == policydata.ReasonBadToken.String() {
@@ -158,15 +147,9 @@ func errorOf(resp *http.Response, answer []byte) *apiError {
 	return e
 }
 
-// applied is the answer to an apply.
-type applied struct {
-	directory.Result
-	Published bool `json:"published"`
-}
-
 // apply sends documents under the names of their files.
-func (c *client) apply(ctx context.Context, files []manifest.File, query string) (applied, error) {
-	var result applied
+func (c *client) apply(ctx context.Context, files []manifest.File, query string) (api.Applied, error) {
+	var result api.Applied
 	var body bytes.Buffer
 	form := multipart.NewWriter(&body)
 	for _, f := range files {

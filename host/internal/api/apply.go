@@ -21,8 +21,8 @@ const maxParts = 10_000
 // publishTimeout bounds how long an answer waits for the snapshot.
 const publishTimeout = 2 * time.Second
 
-// applied is the answer to an apply.
-type applied struct {
+// Applied is the answer to an apply.
+type Applied struct {
 	directory.Result
 	// Published is false where the change is committed but no snapshot of it was
 	// made yet: the host is busy, or its log says what is wrong.
@@ -52,7 +52,7 @@ func (a *api) apply(w http.ResponseWriter, r *http.Request) {
 		a.failApply(w, manifest.Locate(docs, err))
 		return
 	}
-	answer := applied{Result: result}
+	answer := Applied{Result: result}
 	if !options.DryRun {
 		answer.Published = a.awaitPublished(r.Context(), result.Generation)
 	}

@@ -8,17 +8,17 @@ import (
 	"sallyport/host/internal/manifest"
 )
 
-// problem is an error answer (RFC 9457).
-type problem struct {
+// Problem is an error answer (RFC 9457).
+type Problem struct {
 	Type   string       `json:"type"`
 	Title  string       `json:"title"`
 	Status int          `json:"status"`
 	Detail string       `json:"detail,omitempty"`
-	Errors []fieldError `json:"errors,omitempty"`
+	Errors []FieldError `json:"errors,omitempty"`
 }
 
-// fieldError is one thing that is wrong with documents, and where.
-type fieldError struct {
+// FieldError is one thing that is wrong with documents, and where.
+type FieldError struct {
 	File   string `json:"file,omitempty"`
 	Line   int    `json:"line,omitempty"`
 	Column int    `json:"column,omitempty"`
@@ -27,23 +27,23 @@ type fieldError struct {
 }
 
 func fail(w http.ResponseWriter, status int, detail string) {
-	writeProblem(w, problem{Status: status, Detail: detail})
+	writeProblem(w, Problem{Status: status, Detail: detail})
 }
 
 // failDocuments answers a set of documents that is not as it should be.
 func failDocuments(w http.ResponseWriter, err error) {
-	p := problem{Status: http.StatusUnprocessableEntity, Detail: "nothing was applied"}
+	p := Problem{Status: http.StatusUnprocessableEntity, Detail: "nothing was applied"}
 	var errs manifest.Errors
 	if !errors.As(err, &errs) {
 		p.Detail += ": " + err.Error()
 	}
 	for _, e := range errs {
-		p.Errors = append(p.Errors, fieldError{e.File, e.Line, e.Column, e.Field, e.Text})
+		p.Errors = append(p.Errors, FieldError{e.File, e.Line, e.Column, e.Field, e.Text})
 	}
 	writeProblem(w, p)
 }
 
-func writeProblem(w http.ResponseWriter, p problem) {
+func writeProblem(w http.ResponseWriter, p Problem) {
 	p.Type, p.Title = "about:blank", http.StatusText(p.Status)
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(p.Status)
