@@ -50,6 +50,8 @@ type Publisher struct {
 	mu      sync.Mutex
 	current *Published    // guarded by mu; nil until the first
 	changed chan struct{} // guarded by mu; closed and replaced when current is
+
+	tried chan struct{} // closed when Run has tried for the first time
 }
 
 // New returns a Publisher, which publishes nothing before Run.
@@ -58,8 +60,15 @@ func New(o Options) (*Publisher, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Publisher{o: o, compiler: compile.New(), verify: verify, changed: make(chan struct{})}, nil
+	return &Publisher{
+		o: o, compiler: compile.New(), verify: verify,
+		changed: make(chan struct{}), tried: make(chan struct{}),
+	}, nil
 }
+
+// Tried returns a channel that is closed when Run has tried to publish what was
+// committed before it began.
+func (p *Publisher) Tried() <-chan struct{} { return p.tried }
 
 // Current returns what was published last, nil before the first, and a channel
 // that is closed when there is something newer.
@@ -88,6 +97,7 @@ func (p *Publisher) Wait(ctx context.Context, generation uint64) (*Published, er
 // Run publishes what is committed and each commit from then on, until ctx is
 // done. What can't be compiled is logged, and what was published before stays.
 func (p *Publisher) Run(ctx context.Context) {
+	first := sync.OnceFunc(func() { close(p.tried) })
 	for {
 		changed := p.o.Directory.Changed() // before publishing, so that no commit falls between
 		retry := (<-chan time.Time)(nil)
@@ -95,6 +105,7 @@ func (p *Publisher) Run(ctx context.Context) {
 			p.o.Logger.Error("the policy could not be published; what was published before stays in force", "error", err)
 			retry = time.After(retryAfter)
 		}
+		first()
 		select {
 		case <-changed:
 		case <-retry:

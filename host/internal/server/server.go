@@ -263,6 +263,12 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		ErrorLog:          slog.NewLogLogger(s.config.Logger.Handler(), slog.LevelWarn),
 	}
 	g.Go(func() error {
+		// The API decides by what is published: who calls at once after a start
+		// waits for that instead of being refused.
+		select {
+		case <-s.publisher.Tried():
+		case <-ctx.Done():
+		}
 		if err := web.Serve(s.http); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve HTTP: %w", err)
 		}

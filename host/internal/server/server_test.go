@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -18,6 +19,7 @@ import (
 	"sallyport/host/internal/directory"
 	"sallyport/host/internal/filterwasm"
 	"sallyport/host/internal/manifest"
+	"sallyport/host/internal/publish"
 	"sallyport/host/internal/server"
 	"sallyport/host/internal/store"
 	"sallyport/host/internal/store/bolt"
@@ -152,6 +154,56 @@ func TestFirstCredentialsAreGivenOnceAndWork(t *testing.T) {
 		if err := s.stop(); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestWhoCallsAtOnceAfterTheStartIsNotRefused holds the first publication back
+// until a request has been sent.
+func TestWhoCallsAtOnceAfterTheStartIsNotRefused(t *testing.T) {
+	c := config(t.TempDir())
+	var key, secret string
+	c.FirstCredentials = func(k, s string) error {
+		key, secret = k, s
+		return nil
+	}
+	sent := make(chan struct{})
+	c.Sinks = []publish.Sink{func(context.Context, *publish.Published) error {
+		<-sent
+		return nil
+	}}
+	s, err := server.New(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+
+	conn, err := net.Dial("tcp", s.HTTPAddr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	req, err := http.NewRequest(http.MethodGet, "http://"+s.HTTPAddr()+"/api/v1/generation", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.SetBasicAuth(key, secret)
+	if err := req.Write(conn); err != nil {
+		t.Fatal(err)
+	}
+	close(sent)
+	resp, err := http.ReadResponse(bufio.NewReader(conn), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Errorf("got %s", resp.Status)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }
 
