@@ -27,7 +27,7 @@ const (
 	maxHeaderBytes = 64 << 10
 	maxURLBytes    = 2048
 
-	// TotalTimeout bounds a document with all its redirections.
+	// TotalTimeout bounds a fetch: discovery, the set, and all redirections.
 	TotalTimeout   = 10 * time.Second
 	connectTimeout = 5 * time.Second
 	headerTimeout  = 5 * time.Second
@@ -158,8 +158,6 @@ func (c *Client) fetch(ctx context.Context, location string, old document, force
 	if err := c.policy.CheckURL(location); err != nil {
 		return document{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, TotalTimeout)
-	defer cancel()
 	d, notModified, err := c.get(ctx, location, old, force)
 	if err == nil && notModified && d.final != old.final {
 		// Another server than the one that gave the ETag.

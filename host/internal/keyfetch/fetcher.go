@@ -43,6 +43,8 @@ func (c *Client) Fetcher(s Source) *Fetcher { return &Fetcher{client: c, source:
 // Fetch asks for the set. With force it asks the issuer even for what is still
 // fresh.
 func (f *Fetcher) Fetch(ctx context.Context, force bool) (Answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, TotalTimeout)
+	defer cancel()
 	uri, err := f.find(ctx, force)
 	if err != nil {
 		return Answer{}, err
