@@ -220,12 +220,14 @@ func (k *Keeper) lookUp(ctx context.Context, iss, kid string) (uint64, string, e
 		if err := i.await(ctx, f); err != nil {
 			return 0, findFailed, err
 		}
-		// A fetch that had begun long before may have missed the key: once more.
+		// A fetch that had begun before may have missed the key: once more.
 	}
 }
 
-// justNow is for how long a fetch answers for what is asked after it.
-const justNow = 2 * time.Second
+// justNow is for how long a fetch, from its beginning, answers for what is asked
+// after it: so short that hardly a new key falls into it, and long enough for all
+// who ask at once.
+const justNow = 500 * time.Millisecond
 
 // allow returns what takes the tokens for a fetch of i; i.mu is held then.
 func (k *Keeper) allow(i *issuer) func() error {
