@@ -62,6 +62,7 @@ var openDev = sync.OnceValues(func() (*devissuer.Issuer, error) {
 
 type options struct {
 	unpublished     bool // the publisher does not run
+	keyPolicy       keyfetch.Policy
 	firstUserIssuer string
 }
 
@@ -76,6 +77,7 @@ func newFixture(t *testing.T, o options) *fixture {
 			_, err := jwks.Parse(set)
 			return err
 		},
+		KeyURL: o.keyPolicy.CheckURL,
 	}
 	f := &fixture{directory: directory.New(mem.New(), checks, time.Now), log: &bytes.Buffer{}}
 	creds, err := f.directory.EnsureAdmin(t.Context())
@@ -97,7 +99,7 @@ func newFixture(t *testing.T, o options) *fixture {
 		t.Fatal(err)
 	}
 	f.keys = issuerkeys.New(issuerkeys.Options{
-		Directory: f.directory, Client: keyfetch.New(keyfetch.Policy{}), Logger: slog.New(slog.DiscardHandler),
+		Directory: f.directory, Client: keyfetch.New(o.keyPolicy), Logger: slog.New(slog.DiscardHandler),
 	})
 	f.handler = api.New(api.Options{
 		Directory: f.directory, Publisher: f.publisher, Keys: f.keys, Registry: prometheus.NewRegistry(),

@@ -18,8 +18,8 @@ var (
 	// name or "iss" that was asked for.
 	ErrNoIssuer = errors.New("no issuer whose keys are fetched")
 
-	// ErrNoKey is returned when an issuer's set, as it was a moment ago, has no
-	// key of the "kid" that was asked for.
+	// ErrNoKey is returned when an issuer's set, as it was after the question,
+	// has no key of the "kid" that was asked for.
 	ErrNoKey = errors.New("the issuer has no such key")
 
 	// errStopped is returned when the issuer's document changed meanwhile.
@@ -209,7 +209,7 @@ func (k *Keeper) lookUp(ctx context.Context, iss, kid string) (uint64, string, e
 		if generation, ok := i.has(kid); ok {
 			return generation, result, nil
 		}
-		if i.fetchedSince(asked.Add(-justNow)) {
+		if i.fetchedSince(asked) {
 			return 0, findAbsent, ErrNoKey
 		}
 		result = findFetched
@@ -220,14 +220,10 @@ func (k *Keeper) lookUp(ctx context.Context, iss, kid string) (uint64, string, e
 		if err := i.await(ctx, f); err != nil {
 			return 0, findFailed, err
 		}
-		// A fetch that had begun before may have missed the key: once more.
+		// A fetch that had begun before may have missed the key: once more,
+		// so that who asks while keys rotate is not told that there is none.
 	}
 }
-
-// justNow is for how long a fetch, from its beginning, answers for what is asked
-// after it: so short that hardly a new key falls into it, and long enough for all
-// who ask at once.
-const justNow = 500 * time.Millisecond
 
 // allow returns what takes the tokens for a fetch of i; i.mu is held then.
 func (k *Keeper) allow(i *issuer) func() error {
