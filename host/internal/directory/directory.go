@@ -91,7 +91,7 @@ type change struct {
 	state     *model.State
 	extra     map[string][]byte            // further pairs to put
 	added     map[string]credential        // by access key id
-	keys      map[string]*model.IssuerKeys // by issuer; nil: none any more
+	keys      map[string]*model.IssuerKeys // by issuer; they replace what it had
 	bootstrap bool                         // the first user was made
 }
 

@@ -178,18 +178,18 @@ func (i *issuer) due(now time.Time) (fetch, expire bool, wait time.Duration) {
 
 // join returns the fetch that is under way, or starts one unless start has an
 // error.
-func (i *issuer) join(start func() error) (f *flight, joined bool, err error) {
+func (i *issuer) join(start func() error) (*flight, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.flight != nil {
-		return i.flight, true, nil
+		return i.flight, nil
 	}
 	if err := start(); err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	i.flight = &flight{force: true, done: make(chan struct{})}
 	i.wake()
-	return i.flight, false, nil
+	return i.flight, nil
 }
 
 // await waits for the end of a fetch and returns its error.

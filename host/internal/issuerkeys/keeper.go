@@ -176,7 +176,7 @@ func (k *Keeper) Refresh(ctx context.Context, name string) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	f, _, err := i.join(func() error { return nil })
+	f, err := i.join(func() error { return nil })
 	if err != nil {
 		return Status{}, err
 	}
@@ -213,7 +213,7 @@ func (k *Keeper) lookUp(ctx context.Context, iss, kid string) (uint64, string, e
 			return 0, findAbsent, ErrNoKey
 		}
 		result = findFetched
-		f, _, err := i.join(k.allow(i))
+		f, err := i.join(k.allow(i))
 		if err != nil {
 			return 0, findLimited, err
 		}
