@@ -130,7 +130,9 @@ func TestBuildRefuses(t *testing.T) {
 		{"issuer_large_key", issuer(func(i *Issuer) { i.Keys = []Key{{SPKI: make([]byte, maxKeyInfoBytes+1)}} }), "malformed issuers"},
 		{"claim_header_without_claim", issuer(func(i *Issuer) { i.ClaimHeaders = []ClaimHeader{{Header: "x-a"}} }), "at least one key"},
 		{"claim_header_twice", claims("x-a", "x-a"), `claim header "x-a" stands twice`},
-		{"too_many_claim_headers", issuer(func(i *Issuer) { i.ClaimHeaders = slices.Repeat([]ClaimHeader{{Header: "x-a", Claim: []string{"a"}}}, MaxClaimHeaders+1) }), "more than 32 claim headers"},
+		{"too_many_claim_headers", issuer(func(i *Issuer) {
+			i.ClaimHeaders = slices.Repeat([]ClaimHeader{{Header: "x-a", Claim: []string{"a"}}}, MaxClaimHeaders+1)
+		}), "more than 32 claim headers"},
 
 		{"revoked_of_unknown_issuer", revoked(RevokedToken{"nope", "a", 1}), `revoked token of unknown issuer "nope"`},
 		{"revoked_without_id", revoked(RevokedToken{"kc", "", 1}), `issuer "kc": its id has 1 to 1024 bytes`},
