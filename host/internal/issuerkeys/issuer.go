@@ -208,7 +208,7 @@ func (i *issuer) await(ctx context.Context, f *flight) error {
 func (i *issuer) has(kid string) (uint64, bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return i.generation, slices.ContainsFunc(i.keys, func(k model.IssuerKey) bool { return kid == "" || k.ID == kid })
+	return i.generation, slices.ContainsFunc(i.keys, func(k model.IssuerKey) bool { return k.ID == kid })
 }
 
 // fetchedSince reports whether a good fetch began at that time or later.

@@ -188,8 +188,7 @@ func (k *Keeper) Refresh(ctx context.Context, name string) (Status, error) {
 
 // Find returns a generation from which on an issuer, named by its "iss", has a
 // key of some kid. It fetches if that is not so yet. The error is ErrNoIssuer,
-// ErrNoKey, a *LimitedError, or what went wrong with the fetch. The kid "" is that
-// of tokens which name none, and any key is one for these.
+// ErrNoKey, a *LimitedError, or what went wrong with the fetch.
 func (k *Keeper) Find(ctx context.Context, iss, kid string) (uint64, error) {
 	generation, result, err := k.lookUp(ctx, iss, kid)
 	k.metrics.finds.WithLabelValues(result).Inc()
