@@ -120,7 +120,7 @@ func (i *issuer) logChange(before, after []model.IssuerKey) {
 	}
 	if len(added)+len(removed)+len(dropped) > 0 {
 		i.keeper.o.Logger.Info("the keys of an issuer changed", "issuer", i.ref.Name,
-			"added", added, "no longer listed", removed, "dropped", dropped)
+			"added", added, "unlisted", removed, "dropped", dropped)
 	}
 }
 

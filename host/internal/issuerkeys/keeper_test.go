@@ -37,7 +37,7 @@ func TestRotation(t *testing.T) {
 		if got := w.generation(); got != generation+3 {
 			t.Errorf("%d commits for two changes and an end", got-generation)
 		}
-		for _, want := range []string{"added=[a]", "added=[b]", `"no longer listed"=[a]`, "dropped=[a]"} {
+		for _, want := range []string{"added=[a]", "added=[b]", "unlisted=[a]", "dropped=[a]"} {
 			if strings.Count(w.log.String(), want) != 1 {
 				t.Errorf("the log has not once %s: %s", want, w.log)
 			}
