@@ -1,0 +1,115 @@
+// Package edge is the whole product at work, for tests: a host, the real Envoy
+// with the filter to which it pushes, and an upstream that says yes.
+package edge
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"sallyport/e2e/envoytest"
+	"sallyport/e2e/hosttest"
+)
+
+const (
+	patience       = 30 * time.Second
+	requestTimeout = 10 * time.Second
+	// enough connections in a row reach every worker.
+	enough = 12
+)
+
+// Edge is a running host and Envoy.
+type Edge struct {
+	Host    *hosttest.Host
+	Envoy   *envoytest.Envoy
+	Address string // of the proxy
+
+	t      testing.TB
+	single http.Client // a connection for each request
+}
+
+// Start starts a host with arguments for "sallyport serve", and an Envoy with two
+// workers and the bootstrap that the host's program prints.
+func Start(t testing.TB, args ...string) *Edge {
+	t.Helper()
+	upstream := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	t.Cleanup(upstream.Close)
+	host := hosttest.Start(t, "", args...)
+	bootstrap := hosttest.Run(t, 0, "", "envoy", "config", "--push", "ecds", "--data-dir", host.DataDir,
+		"--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--xds", host.XDS, "--upstream", upstream.Listener.Addr().String())
+	envoy := envoytest.Start(t, bootstrap)
+	return &Edge{
+		Host: host, Envoy: envoy, Address: envoy.Address("ingress"), t: t,
+		single: http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: requestTimeout},
+	}
+}
+
+// Request is what a client asks for.
+type Request struct {
+	Method string // default GET
+	Path   string
+	Token  string // "": none
+}
+
+func (e *Edge) do(client *http.Client, r Request) (int, error) {
+	request, err := http.NewRequest(r.Method, "http://"+e.Address+r.Path, nil)
+	if err != nil {
+		return 0, err
+	}
+	if r.Token != "" {
+		request.Header.Set("Authorization", "Bearer "+r.Token)
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return 0, err
+	}
+	return response.StatusCode, response.Body.Close()
+}
+
+// Await waits until every worker answers a request with a status.
+func (e *Edge) Await(r Request, status int) {
+	e.t.Helper()
+	e.Envoy.Await(fmt.Sprintf("%s %s: %d", r.Method, r.Path, status), patience, func() error {
+		for range enough {
+			got, err := e.do(&e.single, r)
+			if err != nil {
+				return err
+			}
+			if got != status {
+				return fmt.Errorf("got %d", got)
+			}
+		}
+		return nil
+	})
+}
+
+// Answer is what a client and the log were told.
+type Answer struct {
+	Status  int
+	Reason  string
+	User    string
+	Service string
+}
+
+// Ask asks once, while nobody else does.
+func (e *Edge) Ask(r Request) Answer {
+	e.t.Helper()
+	before := len(e.Envoy.AccessLog(0))
+	status, err := e.do(&e.single, r)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	line := e.Envoy.AccessLog(before + 1)[before]
+	answer := Answer{Status: status}
+	state, _ := line["sallyport"].(string)
+	if err := json.Unmarshal([]byte(state), &answer); err != nil {
+		e.t.Fatalf("decision %q: %v", state, err)
+	}
+	if answer.Status != status {
+		e.t.Errorf("the client got %d, and the decision was %s", status, state)
+	}
+	return answer
+}
