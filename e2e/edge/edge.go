@@ -5,8 +5,12 @@ package edge
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -32,19 +36,50 @@ type Edge struct {
 }
 
 // Start starts a host with arguments for "sallyport serve", and an Envoy with two
-// workers and the bootstrap that the host's program prints.
+// workers and envoy/ecds.yaml.
 func Start(t testing.TB, args ...string) *Edge {
 	t.Helper()
 	upstream := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	t.Cleanup(upstream.Close)
 	host := hosttest.Start(t, "", args...)
-	bootstrap := hosttest.Run(t, 0, "", "envoy", "config", "--push", "ecds", "--data-dir", host.DataDir,
-		"--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--xds", host.XDS, "--upstream", upstream.Listener.Addr().String())
-	envoy := envoytest.Start(t, bootstrap)
+	envoy := envoytest.Start(t, bootstrap(t, host, upstream.Listener.Addr().String()))
 	return &Edge{
 		Host: host, Envoy: envoy, Address: envoy.Address("ingress"), t: t,
 		single: http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: requestTimeout},
 	}
+}
+
+// bootstrap returns envoy/ecds.yaml with other addresses, and another module.
+func bootstrap(t testing.TB, host *hosttest.Host, upstream string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(envoytest.Root(t), "envoy", "ecds.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(b)
+	for old, value := range map[string]string{
+		"port_value: 10000":             "port_value: 0",
+		"port_value: 9901":              "port_value: 0",
+		"port_value: 8080":              "port_value: " + port(t, upstream),
+		"port_value: 8470":              "port_value: " + port(t, host.HTTP),
+		"port_value: 8471":              "port_value: " + port(t, host.XDS),
+		"/etc/sallyport/sallyport.wasm": hosttest.Module(t),
+	} {
+		if !strings.Contains(text, old) {
+			t.Fatalf("envoy/ecds.yaml has no %q", old)
+		}
+		text = strings.ReplaceAll(text, old, value)
+	}
+	return text
+}
+
+func port(t testing.TB, address string) string {
+	t.Helper()
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
 }
 
 // Request is what a client asks for.
