@@ -3,7 +3,9 @@
 package edge
 
 import (
+	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -87,6 +89,8 @@ type Request struct {
 	Method string // default GET
 	Path   string
 	Token  string // "": none
+
+	host string // "": the proxy's address
 }
 
 func (e *Edge) do(client *http.Client, r Request) (int, error) {
@@ -94,6 +98,7 @@ func (e *Edge) do(client *http.Client, r Request) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	request.Host = r.host
 	if r.Token != "" {
 		request.Header.Set("Authorization", "Bearer "+r.Token)
 	}
@@ -129,17 +134,17 @@ type Answer struct {
 	Service string
 }
 
-// Ask asks once, while nobody else does.
+// Ask asks once. The request has a host of its own, by which the access log tells
+// it from others.
 func (e *Edge) Ask(r Request) Answer {
 	e.t.Helper()
-	before := len(e.Envoy.AccessLog(0))
+	r.host = strings.ToLower(rand.Text()) + ".example"
 	status, err := e.do(&e.single, r)
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	line := e.Envoy.AccessLog(before + 1)[before]
 	answer := Answer{Status: status}
-	state, _ := line["sallyport"].(string)
+	state := e.decision(r.host)
 	if err := json.Unmarshal([]byte(state), &answer); err != nil {
 		e.t.Fatalf("decision %q: %v", state, err)
 	}
@@ -147,4 +152,19 @@ func (e *Edge) Ask(r Request) Answer {
 		e.t.Errorf("the client got %d, and the decision was %s", status, state)
 	}
 	return answer
+}
+
+// decision waits for the access log's line of a host.
+func (e *Edge) decision(host string) (state string) {
+	e.t.Helper()
+	e.Envoy.Await("the log of a request", patience, func() error {
+		for _, line := range e.Envoy.AccessLog(0) {
+			if line["host"] == host {
+				state, _ = line["sallyport"].(string)
+				return nil
+			}
+		}
+		return errors.New("not logged")
+	})
+	return state
 }
