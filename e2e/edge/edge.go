@@ -33,7 +33,6 @@ type Edge struct {
 	Envoy   *envoytest.Envoy
 	Address string // of the proxy
 
-	t      testing.TB
 	single http.Client // a connection for each request
 }
 
@@ -46,7 +45,7 @@ func Start(t testing.TB, args ...string) *Edge {
 	host := hosttest.Start(t, "", args...)
 	envoy := envoytest.Start(t, bootstrap(t, host, upstream.Listener.Addr().String()))
 	return &Edge{
-		Host: host, Envoy: envoy, Address: envoy.Address("ingress"), t: t,
+		Host: host, Envoy: envoy, Address: envoy.Address("ingress"),
 		single: http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: requestTimeout},
 	}
 }
@@ -110,8 +109,8 @@ func (e *Edge) do(client *http.Client, r Request) (int, error) {
 }
 
 // Await waits until every worker answers a request with a status.
-func (e *Edge) Await(r Request, status int) {
-	e.t.Helper()
+func (e *Edge) Await(t testing.TB, r Request, status int) {
+	t.Helper()
 	e.Envoy.Await(fmt.Sprintf("%s %s: %d", r.Method, r.Path, status), patience, func() error {
 		for range enough {
 			got, err := e.do(&e.single, r)
@@ -136,27 +135,27 @@ type Answer struct {
 
 // Ask asks once. The request has a host of its own, by which the access log tells
 // it from others.
-func (e *Edge) Ask(r Request) Answer {
-	e.t.Helper()
+func (e *Edge) Ask(t testing.TB, r Request) Answer {
+	t.Helper()
 	r.host = strings.ToLower(rand.Text()) + ".example"
 	status, err := e.do(&e.single, r)
 	if err != nil {
-		e.t.Fatal(err)
+		t.Fatal(err)
 	}
 	answer := Answer{Status: status}
-	state := e.decision(r.host)
+	state := e.decision(t, r.host)
 	if err := json.Unmarshal([]byte(state), &answer); err != nil {
-		e.t.Fatalf("decision %q: %v", state, err)
+		t.Fatalf("decision %q: %v", state, err)
 	}
 	if answer.Status != status {
-		e.t.Errorf("the client got %d, and the decision was %s", status, state)
+		t.Errorf("the client got %d, and the decision was %s", status, state)
 	}
 	return answer
 }
 
 // decision waits for the access log's line of a host.
-func (e *Edge) decision(host string) (state string) {
-	e.t.Helper()
+func (e *Edge) decision(t testing.TB, host string) (state string) {
+	t.Helper()
 	e.Envoy.Await("the log of a request", patience, func() error {
 		for _, line := range e.Envoy.AccessLog(0) {
 			if line["host"] == host {

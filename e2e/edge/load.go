@@ -3,6 +3,7 @@ package edge
 import (
 	"net/http"
 	"sync"
+	"testing"
 	"time"
 )
 
@@ -31,13 +32,13 @@ func (r *Result) Requests() int {
 }
 
 // Load starts clients, each with connections of its own that it keeps. They ask
-// for what next says, which several call at once.
-func (e *Edge) Load(clients int, next func() Request) *Load {
+// for what next says, which several call at once. They end with the test.
+func (e *Edge) Load(t testing.TB, clients int, next func() Request) *Load {
 	l := &Load{stop: make(chan struct{}), result: Result{Statuses: make(map[int]int)}}
 	for range clients {
 		l.wait.Go(func() { l.run(e, next) })
 	}
-	e.t.Cleanup(func() { l.Stop() })
+	t.Cleanup(func() { l.Stop() })
 	return l
 }
 

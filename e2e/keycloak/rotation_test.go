@@ -38,7 +38,7 @@ func testStoryInEnvoy(t *testing.T, s *server) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e.Await(edge.Request{Method: http.MethodGet, Path: "/models/m", Token: service.Access}, http.StatusOK)
+	e.Await(t, edge.Request{Method: http.MethodGet, Path: "/models/m", Token: service.Access}, http.StatusOK)
 
 	// Keycloak makes the key for ES256 when a token first needs it, so the host
 	// can't have it yet.
@@ -47,12 +47,12 @@ func testStoryInEnvoy(t *testing.T, s *server) {
 	}
 	settle()
 	tokens := storyTokens(s)
-	first := e.Ask(edge.Request{Method: http.MethodGet, Path: "/workspaces/foo/data", Token: tokens["eric, ES256"]})
+	first := e.Ask(t, edge.Request{Method: http.MethodGet, Path: "/workspaces/foo/data", Token: tokens["eric, ES256"]})
 	if first.Status != http.StatusOK {
 		t.Errorf("the first token of a key that nobody has seen: %d %s", first.Status, first.Reason)
 	}
 	for _, c := range storyCases {
-		got := e.Ask(edge.Request{Method: c.method, Path: c.path, Token: tokens[c.token]})
+		got := e.Ask(t, edge.Request{Method: c.method, Path: c.path, Token: tokens[c.token]})
 		if got.Reason != c.reason {
 			t.Errorf("%s: %s %s: %d %s, want %s", c.token, c.method, c.path, got.Status, got.Reason, c.reason)
 		}
@@ -123,10 +123,10 @@ func testRotation(t *testing.T, s *server) {
 	defer cancel()
 	eventually(t, "a token", func() bool { return w.kid(t) != "" })
 	first := w.kid(t)
-	e.Await(edge.Request{Method: http.MethodGet, Path: "/models/m", Token: w.pick()}, http.StatusOK)
+	e.Await(t, edge.Request{Method: http.MethodGet, Path: "/models/m", Token: w.pick()}, http.StatusOK)
 
 	settle()
-	load := e.Load(4, func() edge.Request {
+	load := e.Load(t, 4, func() edge.Request {
 		return edge.Request{Method: http.MethodGet, Path: "/models/m", Token: w.pick()}
 	})
 	const some = 300

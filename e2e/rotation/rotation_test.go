@@ -122,8 +122,17 @@ func onlyOK(t *testing.T, l *edge.Load) {
 	t.Logf("%d requests, the slowest took %v", result.Requests(), result.Slowest)
 }
 
-func TestRotationUnderLoad(t *testing.T) {
+// TestKeys starts one host and one Envoy for all, since that takes long.
+func TestKeys(t *testing.T) {
 	e := edge.Start(t, loopback...)
+	t.Run("rotation under load", func(t *testing.T) { testRotationUnderLoad(t, e) })
+	t.Run("issuer that fails", func(t *testing.T) { testIssuerThatFails(t, e) })
+	t.Run("withdrawn key", func(t *testing.T) { testWithdrawnKey(t, e) })
+	t.Run("broken issuer beside a good one", func(t *testing.T) { testBrokenIssuerBesideAGoodOne(t, e) })
+	t.Run("flood of unknown keys", func(t *testing.T) { testFloodOfUnknownKeys(t, e) })
+}
+
+func testRotationUnderLoad(t *testing.T, e *edge.Edge) {
 	for _, tc := range []struct {
 		name   string
 		rotate func(p *oidctest.Provider, pause func())
@@ -152,11 +161,11 @@ func TestRotationUnderLoad(t *testing.T) {
 			p := oidctest.Start(t, oidctest.Options{Path: "/realms/eo", CacheControl: "max-age=86400", ETag: true})
 			p.PublishEncryptionKey()
 			e.Host.Apply(document("provider", p, "10m")+"---"+policies, "--prune")
-			e.Await(foo(p.Mint(eric())), http.StatusOK)
+			e.Await(t, foo(p.Mint(eric())), http.StatusOK)
 
 			settle()
 			w := &wallet{p: p}
-			load := e.Load(4, w.next)
+			load := e.Load(t, 4, w.next)
 			more(t, load)
 			w.retire()
 			tc.rotate(p, func() { more(t, load) })
@@ -167,13 +176,12 @@ func TestRotationUnderLoad(t *testing.T) {
 }
 
 // An issuer that is down has not withdrawn its keys.
-func TestIssuerThatFails(t *testing.T) {
-	e := edge.Start(t, loopback...)
+func testIssuerThatFails(t *testing.T, e *edge.Edge) {
 	p := oidctest.Start(t, oidctest.Options{CacheControl: "max-age=60"})
-	e.Host.Apply(document("provider", p, "0s") + "---" + policies)
-	e.Await(foo(p.Mint(eric())), http.StatusOK)
+	e.Host.Apply(document("provider", p, "0s")+"---"+policies, "--prune")
+	e.Await(t, foo(p.Mint(eric())), http.StatusOK)
 	w := &wallet{p: p}
-	load := e.Load(2, w.next)
+	load := e.Load(t, 2, w.next)
 	for _, f := range []struct {
 		name     string
 		endpoint oidctest.Endpoint
@@ -194,7 +202,7 @@ func TestIssuerThatFails(t *testing.T) {
 		})
 	}
 	onlyOK(t, load)
-	stranger := e.Ask(foo(p.MintWith(oidctest.NewKey(t, "RS256"), eric())))
+	stranger := e.Ask(t, foo(p.MintWith(oidctest.NewKey(t, "RS256"), eric())))
 	if stranger.Status != http.StatusUnauthorized || stranger.Reason != "bad_token" {
 		t.Errorf("a token of a key that is not the issuer's: %d %s", stranger.Status, stranger.Reason)
 	}
@@ -202,64 +210,61 @@ func TestIssuerThatFails(t *testing.T) {
 
 // A key that the issuer lists no longer is accepted for keepRemoved, and no
 // longer.
-func TestWithdrawnKey(t *testing.T) {
-	e := edge.Start(t, loopback...)
+func testWithdrawnKey(t *testing.T, e *edge.Edge) {
 	p := oidctest.Start(t, oidctest.Options{})
-	e.Host.Apply(document("provider", p, "3s") + "---" + policies)
+	e.Host.Apply(document("provider", p, "3s")+"---"+policies, "--prune")
 	old := p.Mint(eric())
-	e.Await(foo(old), http.StatusOK)
+	e.Await(t, foo(old), http.StatusOK)
 	settle()
 	p.Withdraw(p.Active())
 	p.Rotate("ES256")
-	if got := e.Ask(foo(p.Mint(eric()))); got.Status != http.StatusOK {
+	if got := e.Ask(t, foo(p.Mint(eric()))); got.Status != http.StatusOK {
 		t.Errorf("the new key: %d %s", got.Status, got.Reason)
 	}
-	if got := e.Ask(foo(old)); got.Status != http.StatusOK {
+	if got := e.Ask(t, foo(old)); got.Status != http.StatusOK {
 		t.Errorf("the withdrawn key, at once: %d %s", got.Status, got.Reason)
 	}
-	e.Await(foo(old), http.StatusUnauthorized)
-	if got := e.Ask(foo(old)); got.Reason != "bad_token" {
+	e.Await(t, foo(old), http.StatusUnauthorized)
+	if got := e.Ask(t, foo(old)); got.Reason != "bad_token" {
 		t.Errorf("the withdrawn key, later: %d %s", got.Status, got.Reason)
 	}
-	if got := e.Ask(foo(p.Mint(eric()))); got.Status != http.StatusOK {
+	if got := e.Ask(t, foo(p.Mint(eric()))); got.Status != http.StatusOK {
 		t.Errorf("the new key, later: %d %s", got.Status, got.Reason)
 	}
 }
 
-func TestBrokenIssuerBesideAGoodOne(t *testing.T) {
-	e := edge.Start(t, loopback...)
+func testBrokenIssuerBesideAGoodOne(t *testing.T, e *edge.Edge) {
 	broken := oidctest.Start(t, oidctest.Options{Algorithm: "ES256"})
 	broken.Fail(oidctest.Discovery, oidctest.Slow)
 	good := oidctest.Start(t, oidctest.Options{Algorithm: "ES256"})
-	e.Host.Apply(document("broken", broken, "10m") + document("good", good, "10m") + "---" + policies)
-	e.Await(foo(good.Mint(eric())), http.StatusOK)
+	e.Host.Apply(document("broken", broken, "10m")+document("good", good, "10m")+"---"+policies, "--prune")
+	e.Await(t, foo(good.Mint(eric())), http.StatusOK)
 
 	w := &wallet{p: good}
-	load := e.Load(2, w.next)
+	load := e.Load(t, 2, w.next)
 	settle()
 	good.Rotate("ES256")
 	more(t, load)
 	onlyOK(t, load)
-	if got := e.Ask(foo(broken.Mint(eric()))); got.Status != http.StatusUnauthorized {
+	if got := e.Ask(t, foo(broken.Mint(eric()))); got.Status != http.StatusUnauthorized {
 		t.Errorf("the broken issuer: %d %s", got.Status, got.Reason)
 	}
 	broken.Fail(oidctest.Discovery, oidctest.Healthy)
-	e.Await(foo(broken.Mint(eric())), http.StatusOK)
+	e.Await(t, foo(broken.Mint(eric())), http.StatusOK)
 }
 
 // Whoever sends tokens chooses their kid, so neither the issuer nor those with
 // good tokens may suffer from it.
-func TestFloodOfUnknownKeys(t *testing.T) {
-	e := edge.Start(t, loopback...)
+func testFloodOfUnknownKeys(t *testing.T, e *edge.Edge) {
 	p := oidctest.Start(t, oidctest.Options{Algorithm: "ES256"})
-	e.Host.Apply(document("provider", p, "10m") + "---" + policies)
-	e.Await(foo(p.Mint(eric())), http.StatusOK)
+	e.Host.Apply(document("provider", p, "10m")+"---"+policies, "--prune")
+	e.Await(t, foo(p.Mint(eric())), http.StatusOK)
 	before := p.Requests(oidctest.Keys)
 
 	stranger := oidctest.NewKey(t, "ES256")
-	flood := e.Load(4, func() edge.Request { return foo(forged(t, p, stranger)) })
+	flood := e.Load(t, 4, func() edge.Request { return foo(forged(t, p, stranger)) })
 	w := &wallet{p: p}
-	load := e.Load(2, w.next)
+	load := e.Load(t, 2, w.next)
 	more(t, load)
 	more(t, flood)
 	more(t, load)
