@@ -183,8 +183,15 @@ func TestFindKeyRefuses(t *testing.T) {
 	})
 	t.Run("limited, or the issuer is down", func(t *testing.T) {
 		s.set.Store(nil)
-		for i := range 20 {
-			w := f.findKey(fmt.Sprintf(`{"issuer":"https://idp","kid":"y%d","version":"1.1"}`, i))
+		var answers [20]*httptest.ResponseRecorder
+		var all sync.WaitGroup
+		for i := range answers { // together, since each waits for its turn
+			all.Go(func() {
+				answers[i] = f.findKey(fmt.Sprintf(`{"issuer":"https://idp","kid":"y%d","version":"1.1"}`, i))
+			})
+		}
+		all.Wait()
+		for _, w := range answers {
 			wantProblem(t, w, http.StatusServiceUnavailable, "")
 			if after, err := strconv.Atoi(w.Header().Get("Retry-After")); err != nil || after < 1 || after > 10 {
 				t.Errorf("Retry-After %q", w.Header().Get("Retry-After"))
