@@ -14,6 +14,7 @@ const (
 	maxIssuerList   = 1024     // entries of any list of an issuer
 	maxIssuerText   = 4096     // bytes of any text of an issuer
 	maxIssuerSpan   = 1 << 40  // seconds; far beyond any sensible duration
+	maxHeaderBytes  = 64       // of the name of a claim's header
 	maxKeyInfoBytes = 16 << 10 // bytes of a public key
 	algorithmNames  = " RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 ES512 EdDSA "
 )
@@ -45,7 +46,10 @@ func (i *Issuer) Check() error {
 			return fmt.Errorf("algorithm %q is not one of%s", a, strings.TrimSuffix(algorithmNames, " "))
 		}
 	}
-	return i.checkClaimPaths()
+	if err := i.checkClaimPaths(); err != nil {
+		return err
+	}
+	return i.checkClaimHeaders()
 }
 
 func (i *Issuer) checkClaimPaths() error {

@@ -135,6 +135,7 @@ func (d *Directory) commit(tx store.Tx, prev *image, c *change) (*image, error) 
 		w.delete(key)
 	}
 	w.state(prev.state, c.state)
+	w.revoked(prev.state, c.state)
 	for _, key := range slices.Sorted(maps.Keys(c.extra)) {
 		w.put(key, c.extra[key])
 	}

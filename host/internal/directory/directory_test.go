@@ -109,7 +109,7 @@ func checkStore(t *testing.T, s store.Store) {
 			continue
 		}
 		ends := []string{strings.Join(parts[:3], "/")}
-		if len(parts) == 5 && parts[3] != "credentials" {
+		if len(parts) == 5 && parts[3] != "credentials" && parts[3] != "revoked" {
 			ends = append(ends, "auth/"+parts[3]+"/"+parts[4])
 		} else if len(parts) != 3 && len(parts) != 5 {
 			t.Errorf("key %q is of no known layout", key)
@@ -362,6 +362,9 @@ func TestLoadRefusesWhatItDoesNotUnderstand(t *testing.T) {
 		"unknown collection":        {"auth/robots/r2", `{}`, "unknown layout"},
 		"unknown depth":             {"auth/users/eric/a/b/c", `{}`, "unknown layout"},
 		"unknown relation":          {"auth/policies/read/users/eric", `{}`, "unknown relation"},
+		"revoked under another key": {"auth/issuers/idp/revoked/x", `{"issuerId":"x","jti":"t","expires":1}`, `not the key of the revoked token "t"`},
+		"revoked, not of an issuer": {"auth/users/eric/revoked/x", `{"issuerId":"x","jti":"t","expires":1}`, `not the key of the revoked token "t"`},
+		"revoked, unknown field":    {"auth/issuers/idp/revoked/x", `{"issuerId":"x","jti":"t","until":1}`, "until"},
 		"format of a later version": {"meta/format", `2`, `format "2"`},
 		"generation":                {"meta/generation", `{"epoch":1,"generation":-1}`, "meta/generation"},
 	} {

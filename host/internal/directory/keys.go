@@ -13,6 +13,7 @@ const (
 	generationKey = "meta/generation"
 
 	credentialsSegment = "credentials"
+	revokedSegment     = "revoked"
 )
 
 func entityKey(k model.Key) string {
@@ -33,7 +34,7 @@ func credentialsKey(user, accessKeyID string) string {
 // parsedKey is a key below authPrefix.
 type parsedKey struct {
 	owner   model.Key
-	segment string // the collection of the other end, or credentialsSegment; "": the entity itself
+	segment string // the collection of the other end, or a segment of above; "": the entity itself
 	name    string // the name of the other end, or the access key's id
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"sallyport/host/internal/model"
 	"sallyport/host/internal/store"
+	"sallyport/policydata"
 )
 
 // format is the value of formatKey: the layout of keys and values.
@@ -87,6 +88,7 @@ type loader struct {
 	entities    map[model.Key]model.Entity
 	references  map[model.Key]map[string]string // of services
 	credentials map[string]credential
+	revoked     []policydata.RevokedToken
 	dangling    []string
 }
 
@@ -128,6 +130,8 @@ func (l *loader) pair(key parsedKey, p store.Pair) error {
 		return l.entity(key.owner, p.Value)
 	case credentialsSegment:
 		return l.credential(key, p)
+	case revokedSegment:
+		return l.revocation(key, p)
 	}
 	return l.relation(key, p)
 }
@@ -261,6 +265,8 @@ func (l *loader) state() *model.State {
 	sortByName(s.Roles)
 	sortByName(s.Services)
 	sortByName(s.Issuers)
+	slices.SortFunc(l.revoked, compareRevoked)
+	s.Revoked = l.revoked
 	return s
 }
 

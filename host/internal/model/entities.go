@@ -141,6 +141,14 @@ type Claims struct {
 	Roles           [][]string `json:"roles"`
 	Client          [][]string `json:"client"`
 	TrimGroupPrefix string     `json:"trimGroupPrefix,omitempty"`
+	// Headers are the claims that the upstream gets.
+	Headers []ClaimHeader `json:"headers,omitempty"`
+}
+
+// ClaimHeader hands a claim to the upstream.
+type ClaimHeader struct {
+	Header string   `json:"header"` // in lower case
+	Claim  []string `json:"claim"`  // claim path
 }
 
 // Defaults of an Issuer's times.

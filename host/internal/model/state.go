@@ -5,6 +5,8 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"sallyport/policydata"
 )
 
 // State is all entities with their relations. Each list is sorted by name, and
@@ -17,6 +19,10 @@ type State struct {
 	Roles    []*Role
 	Services []*ServiceAccount
 	Issuers  []*Issuer
+
+	// Revoked are the tokens that are refused before they expire, in the order
+	// of issuer and id. Documents have none; of an issuer that goes, they go.
+	Revoked []policydata.RevokedToken
 }
 
 // Key names an entity.
@@ -87,6 +93,7 @@ func (s *State) With(entities []Entity) *State {
 		Roles:    merge(s.Roles, entities),
 		Services: merge(s.Services, entities),
 		Issuers:  merge(s.Issuers, entities),
+		Revoked:  s.Revoked,
 	}
 }
 
@@ -143,6 +150,7 @@ func (s *State) Without(keys []Key) *State {
 		Roles:    remove(s.Roles, gone),
 		Services: remove(s.Services, gone),
 		Issuers:  remove(s.Issuers, gone),
+		Revoked:  removeRevoked(s.Revoked, gone),
 	}
 }
 
@@ -154,4 +162,15 @@ func remove[E Entity](list []E, gone func(Kind, string) bool) []E {
 		}
 	}
 	return kept
+}
+
+func removeRevoked(list []policydata.RevokedToken, gone func(Kind, string) bool) []policydata.RevokedToken {
+	of := func(r policydata.RevokedToken) bool { return gone(KindIssuer, r.Issuer) }
+	if !slices.ContainsFunc(list, of) {
+		return list
+	}
+	if list = slices.DeleteFunc(slices.Clone(list), of); len(list) == 0 {
+		return nil // as a state that never had one
+	}
+	return list
 }
