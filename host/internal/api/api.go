@@ -76,6 +76,7 @@ func New(o Options) http.Handler {
 	guarded(http.MethodGet, "/api/v1/generation", a.generation)
 	guarded(http.MethodPost, "/api/v1/apply", a.apply)
 	guarded(http.MethodPost, "/api/v1/check", a.check)
+	a.resources(mux)
 	mux.HandleFunc("/api/", a.guarded(notFound))
 	mux.HandleFunc("/api", a.guarded(notFound)) // or the mux would redirect
 	mux.HandleFunc("/", notFound)
@@ -107,17 +108,6 @@ func sameOriginOnly(next http.Handler) http.Handler {
 
 func notFound(w http.ResponseWriter, _ *http.Request) {
 	fail(w, http.StatusNotFound, "no such resource")
-}
-
-// methodNotAllowed answers what is asked by another method than the one there is.
-func methodNotAllowed(allowed string) http.HandlerFunc {
-	if allowed == http.MethodGet {
-		allowed += ", " + http.MethodHead
-	}
-	return func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Allow", allowed)
-		fail(w, http.StatusMethodNotAllowed, "want "+allowed)
-	}
 }
 
 func writeText(w http.ResponseWriter, text string) {

@@ -7,8 +7,6 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"net/url"
-	"strconv"
 	"time"
 
 	"sallyport/host/internal/directory"
@@ -82,30 +80,14 @@ func (a *api) awaitPublished(ctx context.Context, generation uint64) bool {
 	return err == nil
 }
 
-// applyOptions reads the query strictly: a parameter that gets lost could turn a
-// dry run into a real one.
 func applyOptions(r *http.Request) (o directory.Options, err error) {
-	query, err := url.ParseQuery(r.URL.RawQuery)
+	values, err := readQuery(r, "dryRun", "prune", "force")
 	if err != nil {
-		return o, errors.New("the query is malformed")
+		return o, err
 	}
-	for name, values := range query {
-		var into *bool
-		switch name {
-		case "dryRun":
-			into = &o.DryRun
-		case "prune":
-			into = &o.Prune
-		case "force":
-			into = &o.Force
-		default:
-			return o, fmt.Errorf("unknown parameter %q: there are dryRun, prune and force", name)
-		}
-		if len(values) != 1 {
-			return o, fmt.Errorf("parameter %s: want it once", name)
-		}
-		if *into, err = strconv.ParseBool(values[0]); err != nil {
-			return o, fmt.Errorf("parameter %s: want true or false", name)
+	for name, into := range map[string]*bool{"dryRun": &o.DryRun, "prune": &o.Prune, "force": &o.Force} {
+		if *into, err = boolIn(values, name); err != nil {
+			return o, err
 		}
 	}
 	return o, nil
