@@ -53,7 +53,11 @@ func (i *Issuer) Check() error {
 }
 
 func (i *Issuer) checkClaimPaths() error {
-	for _, paths := range [][][]string{i.UsernameClaims, i.GroupsClaims, i.RolesClaims, i.ClientClaims} {
+	var headers [][]string
+	for _, h := range i.ClaimHeaders {
+		headers = append(headers, h.Claim)
+	}
+	for _, paths := range [][][]string{i.UsernameClaims, i.GroupsClaims, i.RolesClaims, i.ClientClaims, headers} {
 		for _, path := range paths {
 			if len(path) == 0 || slices.Contains(path, "") {
 				return errors.New("a claim path needs at least one key, none of them empty")
@@ -112,6 +116,7 @@ func (w *issuerWriter) issuer(i *Issuer) {
 		w.text(k.Algorithm)
 		w.text(string(k.SPKI))
 	}
+	w.flag(i.FetchedKeys)
 	w.text(i.UsernamePrefix)
 	w.text(i.GroupsPrefix)
 	w.text(i.TrimGroup)
@@ -120,6 +125,11 @@ func (w *issuerWriter) issuer(i *Issuer) {
 		for _, p := range paths {
 			w.texts(p)
 		}
+	}
+	w.number(int64(len(i.ClaimHeaders)))
+	for _, h := range i.ClaimHeaders {
+		w.text(h.Header)
+		w.texts(h.Claim)
 	}
 	w.number(i.ClockSkew)
 	w.number(i.MaxTokenLifetime)
@@ -196,6 +206,7 @@ func (r *issuerReader) issuer() Issuer {
 			SPKI:      []byte(r.text(maxKeyInfoBytes)),
 		})
 	}
+	i.FetchedKeys = r.flag()
 	i.UsernamePrefix = r.text(maxIssuerText)
 	i.GroupsPrefix = r.text(maxIssuerText)
 	i.TrimGroup = r.text(maxIssuerText)
@@ -203,6 +214,9 @@ func (r *issuerReader) issuer() Issuer {
 		for range r.count(maxIssuerList, 8) {
 			*paths = append(*paths, r.texts())
 		}
+	}
+	for range r.count(MaxClaimHeaders, 8) {
+		i.ClaimHeaders = append(i.ClaimHeaders, ClaimHeader{Header: r.text(maxHeaderBytes), Claim: r.texts()})
 	}
 	i.ClockSkew = r.number(8)
 	i.MaxTokenLifetime = r.number(8)
