@@ -43,6 +43,10 @@ type Options struct {
 	Logger    *slog.Logger
 	Now       func() time.Time
 
+	// IssuerStatus says how the keys of the Issuer of a name are, if they are
+	// fetched. It is shown as it is, as JSON; nil: nothing is known.
+	IssuerStatus func(name string) (status any, ok bool)
+
 	// FirstUserIssuer is the "iss" of tokens that may name the first user: the
 	// development issuer's, where it is trusted. Empty: there are none.
 	FirstUserIssuer string

@@ -45,6 +45,7 @@ func (a *api) apply(w http.ResponseWriter, r *http.Request) {
 		failDocuments(w, err)
 		return
 	}
+	options.Permit = a.permit(r)
 	result, err := a.Directory.Apply(r.Context(), manifest.Entities(docs), options)
 	if err != nil {
 		a.failApply(w, manifest.Locate(docs, err))
@@ -60,7 +61,12 @@ func (a *api) apply(w http.ResponseWriter, r *http.Request) {
 // failApply tells a mistake in the documents from a failure of the host.
 func (a *api) failApply(w http.ResponseWriter, err error) {
 	var errs manifest.Errors
-	if errors.As(err, &errs) {
+	var ungranted *grantError
+	switch {
+	case errors.As(err, &ungranted):
+		failGrant(w, ungranted)
+		return
+	case errors.As(err, &errs):
 		failDocuments(w, errs)
 		return
 	}
@@ -100,12 +106,16 @@ func bodyFiles(w http.ResponseWriter, r *http.Request) ([]manifest.File, error) 
 	if mediaType == "multipart/form-data" {
 		return formFiles(r)
 	}
-	name := "body"
-	if mediaType == "application/json" {
-		name = "body.json"
-	}
 	data, err := io.ReadAll(r.Body)
-	return []manifest.File{{Name: name, Data: data}}, err
+	return []manifest.File{{Name: bodyName(mediaType), Data: data}}, err
+}
+
+// bodyName returns the name of a body as a file of documents.
+func bodyName(mediaType string) string {
+	if mediaType == "application/json" {
+		return "body.json"
+	}
+	return "body"
 }
 
 func formFiles(r *http.Request) ([]manifest.File, error) {

@@ -78,7 +78,11 @@ func (a *api) unrevoke(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	result, err := a.Directory.Unrevoke(r.Context(), issuer, id)
+	result, err := a.Directory.Unrevoke(r.Context(), issuer, id, directory.Options{Before: func(*model.State) error {
+		return callerOf(r).mustBeFree(model.Problem{
+			Kind: model.KindIssuer, Name: issuer, Field: "revocations", Text: "a token that is revoked would count again",
+		})
+	}})
 	if err != nil {
 		a.failWrite(w, err)
 		return

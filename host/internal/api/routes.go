@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"sallyport/host/internal/model"
 )
 
 // methods are the handlers of a resource, by method.
@@ -25,6 +27,11 @@ const apiPrefix = "/api/v1"
 
 // resources adds the routes of entities and of what belongs to them.
 func (a *api) resources(mux *http.ServeMux) {
+	for _, kind := range model.Kinds() {
+		a.entities(mux, kind)
+	}
+	a.addRelations(mux)
+	a.addCredentials(mux)
 	a.resource(mux, "/revocations", methods{http.MethodGet: a.revocations, http.MethodPost: a.revoke})
 	a.resource(mux, "/revocations/{name}/{other}", methods{http.MethodDelete: a.unrevoke})
 }

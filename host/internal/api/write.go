@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"sallyport/host/internal/directory"
+	"sallyport/host/internal/manifest"
 	"sallyport/host/internal/model"
 	"sallyport/policydata/token"
 )
@@ -33,12 +34,22 @@ func (a *api) committed(r *http.Request, result directory.Result) Committed {
 // failWrite answers a write that was not made.
 func (a *api) failWrite(w http.ResponseWriter, err error) {
 	var problems model.Problems
+	var located manifest.Errors
+	var ungranted *grantError
 	switch {
+	case errors.As(err, &ungranted):
+		failGrant(w, ungranted)
+	case errors.Is(err, errPrecondition):
+		fail(w, http.StatusPreconditionFailed, err.Error())
+	case errors.Is(err, directory.ErrReserved):
+		fail(w, http.StatusConflict, err.Error()+": ?force=true")
+	case errors.Is(err, errExists), errors.Is(err, directory.ErrInUse):
+		fail(w, http.StatusConflict, err.Error())
+	case errors.As(err, &located):
+		failDocuments(w, err)
 	case errors.As(err, &problems):
 		p := Problem{Status: http.StatusUnprocessableEntity, Detail: "nothing was changed"}
-		for _, x := range problems {
-			p.Errors = append(p.Errors, FieldError{Field: x.Field, Detail: fmt.Sprintf("%s %q: %s", x.Kind, x.Name, x.Text)})
-		}
+		p.Errors = fieldErrors(problems)
 		writeProblem(w, p)
 	case errors.Is(err, directory.ErrNotFound):
 		fail(w, http.StatusNotFound, err.Error())
@@ -46,6 +57,14 @@ func (a *api) failWrite(w http.ResponseWriter, err error) {
 		a.Logger.Error("changing the directory", "error", err)
 		fail(w, http.StatusInternalServerError, "nothing was changed")
 	}
+}
+
+func fieldErrors(problems model.Problems) []FieldError {
+	var list []FieldError
+	for _, x := range problems {
+		list = append(list, FieldError{Field: x.Field, Detail: fmt.Sprintf("%s %q: %s", x.Kind, x.Name, x.Text)})
+	}
+	return list
 }
 
 // readBody decodes a body of JSON strictly; it answers where that fails.

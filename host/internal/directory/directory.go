@@ -87,6 +87,7 @@ type change struct {
 	state     *model.State
 	extra     map[string][]byte     // further pairs to put
 	added     map[string]credential // by access key id
+	withdrawn string                // an access key id; "": none
 	bootstrap bool                  // the first user was made
 }
 
@@ -136,6 +137,9 @@ func (d *Directory) commit(tx store.Tx, prev *image, c *change) (*image, error) 
 	}
 	w.state(prev.state, c.state)
 	w.revoked(prev.state, c.state)
+	if cred, ok := prev.credentials[c.withdrawn]; ok {
+		w.delete(credentialsKey(cred.owner, c.withdrawn))
+	}
 	for _, key := range slices.Sorted(maps.Keys(c.extra)) {
 		w.put(key, c.extra[key])
 	}
@@ -149,7 +153,7 @@ func (d *Directory) commit(tx store.Tx, prev *image, c *change) (*image, error) 
 	}
 	for _, creds := range []map[string]credential{prev.credentials, c.added} {
 		for id, cred := range creds {
-			if e, ok := c.state.Get(model.Key{Kind: model.KindUser, Name: cred.user}); ok && e.Meta().ID == cred.UserID {
+			if e, ok := c.state.Get(cred.owner); ok && e.Meta().ID == cred.OwnerID && id != c.withdrawn {
 				next.credentials[id] = cred
 			}
 		}

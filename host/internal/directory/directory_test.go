@@ -335,13 +335,13 @@ func TestReservedNeedsForce(t *testing.T) {
 	if _, err := d.Apply(t.Context(), changed, directory.Options{}); err == nil || !strings.Contains(err.Error(), "is reserved") {
 		t.Errorf("apply: got %v", err)
 	}
-	if _, err := d.Delete(t.Context(), model.Key{Kind: model.KindUser, Name: "root"}, false); !errors.Is(err, directory.ErrReserved) {
+	if _, err := d.Delete(t.Context(), model.Key{Kind: model.KindUser, Name: "root"}, directory.Options{}); !errors.Is(err, directory.ErrReserved) {
 		t.Errorf("delete: got %v, want ErrReserved", err)
 	}
 	if _, err := d.Apply(t.Context(), changed, directory.Options{Force: true}); err != nil {
 		t.Errorf("apply by force: %v", err)
 	}
-	if _, err := d.Delete(t.Context(), model.Key{Kind: model.KindUser, Name: "root"}, true); err != nil {
+	if _, err := d.Delete(t.Context(), model.Key{Kind: model.KindUser, Name: "root"}, directory.Options{Force: true}); err != nil {
 		t.Errorf("delete by force: %v", err)
 	}
 }

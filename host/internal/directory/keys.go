@@ -27,8 +27,8 @@ func relationKey(owner, target model.Key) string {
 	return belowKey(owner) + target.Kind.Collection() + "/" + target.Name
 }
 
-func credentialsKey(user, accessKeyID string) string {
-	return belowKey(model.Key{Kind: model.KindUser, Name: user}) + credentialsSegment + "/" + accessKeyID
+func credentialsKey(owner model.Key, accessKeyID string) string {
+	return belowKey(owner) + credentialsSegment + "/" + accessKeyID
 }
 
 // parsedKey is a key below authPrefix.

@@ -189,14 +189,14 @@ func (l *loader) credential(key parsedKey, p store.Pair) error {
 	if err := decodeStrict(p.Value, &stored); err != nil {
 		return err
 	}
-	if key.owner.Kind != model.KindUser {
+	if !hasCredentials(key.owner.Kind) {
 		return errors.New("unknown relation, perhaps of a later version")
 	}
-	if !l.counts(key.owner, stored.UserID) {
+	if !l.counts(key.owner, stored.OwnerID) {
 		l.dangling = append(l.dangling, p.Key)
 		return nil
 	}
-	l.credentials[key.name] = credential{user: key.owner.Name, storedCredentials: stored}
+	l.credentials[key.name] = credential{owner: key.owner, storedCredentials: stored}
 	return nil
 }
 

@@ -73,7 +73,7 @@ func randomOperation(t *testing.T, rng *rand.Rand, d *directory.Directory, want 
 	t.Helper()
 	switch rng.IntN(12) {
 	case 0:
-		_, err := d.CreateCredentials(t.Context(), randomName(rng))
+		_, err := d.CreateCredentials(t.Context(), model.Key{Kind: model.KindUser, Name: randomName(rng)}, directory.Options{})
 		if err != nil && !errors.Is(err, directory.ErrNotFound) {
 			t.Fatal(err)
 		}
@@ -81,7 +81,7 @@ func randomOperation(t *testing.T, rng *rand.Rand, d *directory.Directory, want 
 	case 1, 2, 3:
 		kinds := model.Kinds()
 		k := model.Key{Kind: kinds[rng.IntN(len(kinds))], Name: randomName(rng)}
-		_, err := d.Delete(t.Context(), k, true)
+		_, err := d.Delete(t.Context(), k, directory.Options{Force: true})
 		if err != nil && !errors.Is(err, directory.ErrNotFound) && !errors.Is(err, directory.ErrInUse) {
 			t.Fatal(err)
 		}
@@ -93,7 +93,7 @@ func randomOperation(t *testing.T, rng *rand.Rand, d *directory.Directory, want 
 			i := rng.IntN(n)
 			next := *want
 			next.Revoked = slices.Delete(slices.Clone(want.Revoked), i, i+1)
-			_, err := d.Unrevoke(t.Context(), want.Revoked[i].Issuer, want.Revoked[i].ID)
+			_, err := d.Unrevoke(t.Context(), want.Revoked[i].Issuer, want.Revoked[i].ID, directory.Options{})
 			return &next, err
 		}
 	}
@@ -201,7 +201,7 @@ func TestOnBolt(t *testing.T) {
 	if diff := cmp.Diff(want, load(t, reopen(s))); diff != "" {
 		t.Errorf("after reopening (-want +got):\n%s", diff)
 	}
-	if user, err := reopen(s).Authenticate(t.Context(), creds.AccessKeyID, creds.Secret.Reveal()); user != "admin" || err != nil {
+	if user, err := reopen(s).Authenticate(t.Context(), creds.AccessKeyID, creds.Secret.Reveal()); user.Name != "admin" || err != nil {
 		t.Errorf("got %q and %v", user, err)
 	}
 }

@@ -92,9 +92,13 @@ func revokedProblem(r policydata.RevokedToken, field, text string) model.Problem
 }
 
 // Unrevoke lets a token count again that was revoked by its issuer's name and
-// its id. The error is ErrNotFound if it is not revoked.
-func (d *Directory) Unrevoke(ctx context.Context, issuer, id string) (Result, error) {
+// its id. Of the options, Before counts. The error is ErrNotFound if it is not
+// revoked.
+func (d *Directory) Unrevoke(ctx context.Context, issuer, id string, o Options) (Result, error) {
 	return d.changeRevoked(ctx, func(s *model.State) ([]policydata.RevokedToken, error) {
+		if err := o.before(s); err != nil {
+			return nil, err
+		}
 		i, found := slices.BinarySearchFunc(s.Revoked, policydata.RevokedToken{Issuer: issuer, ID: id}, compareRevoked)
 		if !found {
 			return nil, fmt.Errorf("revoked token %q of Issuer %q: %w", id, issuer, ErrNotFound)

@@ -124,16 +124,16 @@ func TestUnrevoke(t *testing.T) {
 	apply(t, d, library)
 	revoke(t, d, expiring("a", time.Hour))
 	revoke(t, d, expiring("b", time.Hour))
-	if r, err := d.Unrevoke(t.Context(), "idp", "a"); err != nil || r.Generation != 4 {
+	if r, err := d.Unrevoke(t.Context(), "idp", "a", directory.Options{}); err != nil || r.Generation != 4 {
 		t.Errorf("got %+v, %v", r, err)
 	}
 	wantRevoked(t, reopen(s), expiring("b", time.Hour))
 	for _, r := range [][2]string{{"idp", "a"}, {"idp", ""}, {"nobody", "b"}} {
-		if _, err := d.Unrevoke(t.Context(), r[0], r[1]); !errors.Is(err, directory.ErrNotFound) {
+		if _, err := d.Unrevoke(t.Context(), r[0], r[1], directory.Options{}); !errors.Is(err, directory.ErrNotFound) {
 			t.Errorf("%q: got %v, want ErrNotFound", r, err)
 		}
 	}
-	if _, err := d.Unrevoke(t.Context(), "idp", "b"); err != nil {
+	if _, err := d.Unrevoke(t.Context(), "idp", "b", directory.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	wantRevoked(t, d)
@@ -173,7 +173,7 @@ func TestARecreatedIssuerGetsNoRevocationBack(t *testing.T) {
 	apply(t, d, issuer)
 	revoke(t, d, expiring("t", time.Hour))
 	old := dump(t, s)
-	if _, err := d.Delete(t.Context(), model.Key{Kind: model.KindIssuer, Name: "idp"}, false); err != nil {
+	if _, err := d.Delete(t.Context(), model.Key{Kind: model.KindIssuer, Name: "idp"}, directory.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	wantRevoked(t, d)

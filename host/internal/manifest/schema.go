@@ -139,6 +139,7 @@ func documentOf(k model.Kind) *schema {
 		field{"kind", true, "what the document describes", oneOf(string(k))},
 		field{"metadata", true, "the document's name", metadata},
 		field{"spec", required, "what it says", spec},
+		field{"status", false, "what a host reported; it is not read", anything},
 	)
 }
 

@@ -63,6 +63,25 @@ func find[E Entity](list []E, name string) (Entity, bool) {
 	return list[i], true
 }
 
+// Of returns the entities of a kind, sorted by name.
+func (s *State) Of(k Kind) []Entity {
+	switch k {
+	case KindUser:
+		return appendAll(nil, s.Users)
+	case KindGroup:
+		return appendAll(nil, s.Groups)
+	case KindPolicy:
+		return appendAll(nil, s.Policies)
+	case KindRole:
+		return appendAll(nil, s.Roles)
+	case KindServiceAccount:
+		return appendAll(nil, s.Services)
+	case KindIssuer:
+		return appendAll(nil, s.Issuers)
+	}
+	return nil
+}
+
 // Entities returns all entities, sorted by kind (in the order of Kinds) and name.
 func (s *State) Entities() []Entity {
 	all := make([]Entity, 0, len(s.Users)+len(s.Groups)+len(s.Policies)+len(s.Roles)+len(s.Services)+len(s.Issuers))
