@@ -60,6 +60,7 @@ var openDev = sync.OnceValues(func() (*devissuer.Issuer, error) {
 type options struct {
 	unpublished     bool // the publisher does not run
 	firstUserIssuer string
+	status          map[string]any // of issuers
 }
 
 func newFixture(t *testing.T, o options) *fixture {
@@ -97,6 +98,7 @@ func newFixture(t *testing.T, o options) *fixture {
 		Directory: f.directory, Publisher: f.publisher, Registry: prometheus.NewRegistry(),
 		Module: api.NewModule(module), Logger: slog.New(slog.NewTextHandler(f.log, nil)), Now: time.Now,
 		FirstUserIssuer: o.firstUserIssuer,
+		IssuerStatus:    func(name string) (any, bool) { s, ok := o.status[name]; return s, ok },
 	})
 	if !o.unpublished {
 		f.publish(t)
