@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -133,15 +134,36 @@ func issuerRow(doc api.Document) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	keys, age, lastError := "", "", ""
 	if doc.Status == nil && len(i.JWKS.Inline) > 0 {
 		var set struct{ Keys []json.RawMessage }
-		if err := json.Unmarshal(i.JWKS.Inline, &set); err != nil {
-			return nil, fmt.Errorf("Issuer %q: keys: %w", doc.Metadata.Name, err)
-		}
-		keys, age = fmt.Sprint(len(set.Keys)), "inline"
+		err := json.Unmarshal(i.JWKS.Inline, &set)
+		return []string{doc.Metadata.Name, i.Issuer, fmt.Sprint(len(set.Keys)), "inline", ""}, err
 	}
-	return []string{doc.Metadata.Name, i.Issuer, keys, age, firstLine(lastError)}, nil
+	status, err := issuerStatusOf(doc)
+	return []string{doc.Metadata.Name, i.Issuer, fmt.Sprint(len(status.Keys)), status.age(time.Now()), firstLine(status.LastError)}, err
+}
+
+// issuerStatus is what of an issuer's status the table shows.
+type issuerStatus struct {
+	Keys        []json.RawMessage `json:"keys"`
+	LastSuccess time.Time         `json:"lastSuccess"`
+	LastError   string            `json:"lastError"`
+}
+
+func issuerStatusOf(doc api.Document) (s issuerStatus, err error) {
+	data, err := json.Marshal(doc.Status)
+	if err != nil {
+		return s, err
+	}
+	return s, json.Unmarshal(data, &s)
+}
+
+// age says how long ago the keys were fetched.
+func (s issuerStatus) age(now time.Time) string {
+	if s.LastSuccess.IsZero() {
+		return "never"
+	}
+	return now.Sub(s.LastSuccess).Round(time.Second).String()
 }
 
 func yesNo(b bool) string {

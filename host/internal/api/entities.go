@@ -51,7 +51,7 @@ func (a *api) listEntities(w http.ResponseWriter, r *http.Request, kind model.Ki
 	docs := Page[Document]{Results: make([]Document, len(page.Results)), Pagination: page.Pagination}
 	for i, e := range page.Results {
 		if docs.Results[i], err = a.document(e); err != nil {
-			a.failWrite(w, err)
+			a.failRead(w, err)
 			return
 		}
 	}
@@ -87,12 +87,12 @@ func (a *api) getEntity(w http.ResponseWriter, r *http.Request, k model.Key) {
 	}
 	tag, err := etagOf(e)
 	if err != nil {
-		a.failWrite(w, err)
+		a.failRead(w, err)
 		return
 	}
 	doc, err := a.document(e)
 	if err != nil {
-		a.failWrite(w, err)
+		a.failRead(w, err)
 		return
 	}
 	w.Header().Set("ETag", tag)

@@ -107,27 +107,3 @@ func (a *api) revocations(w http.ResponseWriter, r *http.Request) {
 	sort.Slice(list, func(i, k int) bool { return list[i].Offset() < list[k].Offset() })
 	writeJSON(w, cut(list, q, Revocation.Offset, func(v Revocation) Revocation { return v }))
 }
-
-// state returns what was committed last; it answers where that fails.
-func (a *api) state(w http.ResponseWriter, r *http.Request) (*model.State, bool) {
-	revision, err := a.Directory.Load(r.Context())
-	if err != nil {
-		a.Logger.Error("reading the directory", "error", err)
-		fail(w, http.StatusServiceUnavailable, "")
-		return nil, false
-	}
-	return revision.State, true
-}
-
-// names returns the two names of a path; it answers where one is malformed.
-func names(w http.ResponseWriter, r *http.Request) (name, other string, ok bool) {
-	name, err := nameIn(r, "name")
-	if err == nil {
-		other, err = nameIn(r, "other")
-	}
-	if err != nil {
-		fail(w, http.StatusBadRequest, err.Error())
-		return "", "", false
-	}
-	return name, other, true
-}

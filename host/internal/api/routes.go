@@ -30,6 +30,7 @@ func (a *api) resources(mux *http.ServeMux) {
 	for _, kind := range model.Kinds() {
 		a.entities(mux, kind)
 	}
+	a.resource(mux, "/export", methods{http.MethodGet: a.export})
 	a.addRelations(mux)
 	a.addCredentials(mux)
 	a.resource(mux, "/revocations", methods{http.MethodGet: a.revocations, http.MethodPost: a.revoke})
