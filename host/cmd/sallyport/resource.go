@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport/host/internal/api"
+	"sallyport/host/internal/issuerkeys"
 	"sallyport/host/internal/model"
 )
 
@@ -139,29 +140,18 @@ func issuerRow(doc api.Document) ([]string, error) {
 		err := json.Unmarshal(i.JWKS.Inline, &set)
 		return []string{doc.Metadata.Name, i.Issuer, fmt.Sprint(len(set.Keys)), "inline", ""}, err
 	}
-	status, err := issuerStatusOf(doc)
-	return []string{doc.Metadata.Name, i.Issuer, fmt.Sprint(len(status.Keys)), status.age(time.Now()), firstLine(status.LastError)}, err
-}
-
-// issuerStatus is what of an issuer's status the table shows.
-type issuerStatus struct {
-	Keys        []json.RawMessage `json:"keys"`
-	LastSuccess time.Time         `json:"lastSuccess"`
-	LastError   string            `json:"lastError"`
-}
-
-func issuerStatusOf(doc api.Document) (s issuerStatus, err error) {
+	var status issuerkeys.Status
 	data, err := json.Marshal(doc.Status)
-	if err != nil {
-		return s, err
+	if err == nil {
+		err = json.Unmarshal(data, &status)
 	}
-	return s, json.Unmarshal(data, &s)
+	return []string{doc.Metadata.Name, i.Issuer, fmt.Sprint(len(status.Keys)), age(status, time.Now()), firstLine(status.LastError)}, err
 }
 
-// age says how long ago the keys were fetched.
-func (s issuerStatus) age(now time.Time) string {
+// age says how long ago an issuer's keys were fetched.
+func age(s issuerkeys.Status, now time.Time) string {
 	if s.LastSuccess.IsZero() {
-		return "never"
+		return "not since the host started"
 	}
 	return now.Sub(s.LastSuccess).Round(time.Second).String()
 }

@@ -27,6 +27,7 @@ import (
 
 	"sallyport/host/internal/check"
 	"sallyport/host/internal/directory"
+	"sallyport/host/internal/issuerkeys"
 	"sallyport/host/internal/publish"
 	"sallyport/policydata"
 )
@@ -38,14 +39,11 @@ const maxCheckBytes = 1 << 20
 type Options struct {
 	Directory *directory.Directory
 	Publisher *publish.Publisher
+	Keys      *issuerkeys.Keeper
 	Registry  *prometheus.Registry
 	Module    Module // the filter, for proxies that fetch it
 	Logger    *slog.Logger
 	Now       func() time.Time
-
-	// IssuerStatus says how the keys of the Issuer of a name are, if they are
-	// fetched. It is shown as it is, as JSON; nil: nothing is known.
-	IssuerStatus func(name string) (status any, ok bool)
 
 	// FirstUserIssuer is the "iss" of tokens that may name the first user: the
 	// development issuer's, where it is trusted. Empty: there are none.
@@ -77,10 +75,12 @@ func New(o Options) http.Handler {
 	handle(http.MethodGet, "/readyz", a.ready)
 	handle(http.MethodGet, "/metrics", promhttp.HandlerFor(o.Registry, promhttp.HandlerOpts{}).ServeHTTP)
 	handle(http.MethodGet, ModulePath, o.Module.serve)
+	handle(http.MethodPost, "/v1/keys", a.findKey)
 	guarded(http.MethodGet, "/api/v1/generation", a.generation)
 	guarded(http.MethodPost, "/api/v1/apply", a.apply)
 	guarded(http.MethodPost, "/api/v1/check", a.check)
 	a.resources(mux)
+	guarded(http.MethodPost, "/api/v1/issuers/{name}/refresh", a.refreshIssuer)
 	mux.HandleFunc("/api/", a.guarded(notFound))
 	mux.HandleFunc("/api", a.guarded(notFound)) // or the mux would redirect
 	mux.HandleFunc("/", notFound)

@@ -218,20 +218,23 @@ func TestNamesThatAPathCanNotHold(t *testing.T) {
 }
 
 func TestTheStatusOfAnIssuerIsShownAndNotTaken(t *testing.T) {
-	f := newFixture(t, options{status: map[string]any{"idp": map[string]any{"lastError": "no route"}}})
-	f.apply(t, idp)
-	w := f.send("GET", "/api/v1/issuers/idp", "")
-	body := w.Body.String()
-	if !strings.Contains(body, `"status":{"lastError":"no route"}`) {
+	f, idp := newKeysFixture(t)
+	f.do(f.admin("POST", "/api/v1/issuers/idp/refresh", nil))
+	body := f.send("GET", "/api/v1/issuers/idp", "").Body.String()
+	status := `"status":{"source":"` + idp.URL
+	if !strings.Contains(body, status) || !strings.Contains(body, `"kid":"a"`) {
 		t.Errorf("got %s", body)
 	}
-	if w := f.send("PUT", "/api/v1/issuers/idp", body); w.Code != 200 {
+	before := f.send("GET", "/api/v1/issuers/idp", "").Header().Get("ETag")
+	if w := f.send("PUT", "/api/v1/issuers/idp", body); w.Code != 200 || w.Header().Get("ETag") != before {
 		t.Errorf("put back: %d %s", w.Code, w.Body)
 	}
-	if w := f.send("GET", "/api/v1/issuers", ""); !strings.Contains(w.Body.String(), `"status":{"lastError":"no route"}`) {
+	if w := f.send("GET", "/api/v1/issuers", ""); !strings.Contains(w.Body.String(), status) {
 		t.Errorf("list: %s", w.Body)
 	}
-	if w := f.send("GET", "/api/v1/users/admin", ""); strings.Contains(w.Body.String(), "status") {
-		t.Errorf("a user: %s", w.Body)
+	for _, path := range []string{"users/admin", "export"} {
+		if w := f.send("GET", "/api/v1/"+path, ""); strings.Contains(w.Body.String(), "status") {
+			t.Errorf("%s: %s", path, w.Body)
+		}
 	}
 }

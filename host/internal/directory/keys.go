@@ -14,6 +14,7 @@ const (
 
 	credentialsSegment = "credentials"
 	revokedSegment     = "revoked"
+	issuerKeysSegment  = "keys"
 )
 
 func entityKey(k model.Key) string {
@@ -31,6 +32,11 @@ func credentialsKey(owner model.Key, accessKeyID string) string {
 	return belowKey(owner) + credentialsSegment + "/" + accessKeyID
 }
 
+// issuerKeysKey is where the fetched keys of an issuer are.
+func issuerKeysKey(issuer string) string {
+	return belowKey(model.Key{Kind: model.KindIssuer, Name: issuer}) + issuerKeysSegment
+}
+
 // parsedKey is a key below authPrefix.
 type parsedKey struct {
 	owner   model.Key
@@ -40,7 +46,7 @@ type parsedKey struct {
 
 func parseKey(key string) (parsedKey, bool) {
 	parts := strings.Split(strings.TrimPrefix(key, authPrefix), "/")
-	if len(parts) != 2 && len(parts) != 4 {
+	if len(parts) < 2 {
 		return parsedKey{}, false
 	}
 	kind, ok := kindOf(parts[0])
@@ -48,8 +54,14 @@ func parseKey(key string) (parsedKey, bool) {
 		return parsedKey{}, false
 	}
 	p := parsedKey{owner: model.Key{Kind: kind, Name: parts[1]}}
-	if len(parts) == 4 {
+	switch {
+	case len(parts) == 2:
+	case len(parts) == 3 && kind == model.KindIssuer && parts[2] == issuerKeysSegment:
+		p.segment = issuerKeysSegment
+	case len(parts) == 4:
 		p.segment, p.name = parts[2], parts[3]
+	default:
+		return parsedKey{}, false
 	}
 	return p, true
 }

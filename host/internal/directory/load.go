@@ -89,6 +89,7 @@ type loader struct {
 	references  map[model.Key]map[string]string // of services
 	credentials map[string]credential
 	revoked     []policydata.RevokedToken
+	keys        map[string]*model.IssuerKeys
 	dangling    []string
 }
 
@@ -101,6 +102,7 @@ func load(r store.Reader) (*image, error) {
 		entities:    map[model.Key]model.Entity{},
 		references:  map[model.Key]map[string]string{},
 		credentials: map[string]credential{},
+		keys:        map[string]*model.IssuerKeys{},
 	}
 	// An entity's key is not always before those below it ("a!" is between "a"
 	// and "a/"), and relations need both ends.
@@ -132,6 +134,8 @@ func (l *loader) pair(key parsedKey, p store.Pair) error {
 		return l.credential(key, p)
 	case revokedSegment:
 		return l.revocation(key, p)
+	case issuerKeysSegment:
+		return l.issuerKeys(key, p)
 	}
 	return l.relation(key, p)
 }
@@ -243,6 +247,9 @@ func keptDelegations(list []model.Delegation, gone func(model.Kind, string) bool
 
 func (l *loader) state() *model.State {
 	s := &model.State{}
+	if len(l.keys) > 0 {
+		s.Keys = l.keys
+	}
 	for _, e := range l.entities {
 		switch e := e.(type) {
 		case *model.User:

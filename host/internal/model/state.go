@@ -23,6 +23,9 @@ type State struct {
 	// Revoked are the tokens that are refused before they expire, in the order
 	// of issuer and id. Documents have none; of an issuer that goes, they go.
 	Revoked []policydata.RevokedToken
+	// Keys are the fetched keys by the names of their Issuers. A state that was
+	// made by With or Without has none until it is committed.
+	Keys map[string]*IssuerKeys
 }
 
 // Key names an entity.
