@@ -86,6 +86,7 @@ func (a *api) awaitPublished(ctx context.Context, generation uint64) bool {
 	return err == nil
 }
 
+// applyOptions returns what the query of an apply says.
 func applyOptions(r *http.Request) (o directory.Options, err error) {
 	values, err := readQuery(r, "dryRun", "prune", "force")
 	if err != nil {

@@ -83,7 +83,7 @@ func (a *api) authorize(r *http.Request) (caller, policydata.Reason, error) {
 
 // firstUserOf reports whether a token names the first user and may not.
 func (a *api) firstUserOf(v verdict) bool {
-	return v.writer.User == directory.AdminName && (a.FirstUserIssuer == "" || v.issuer != a.FirstUserIssuer)
+	return v.user == directory.AdminName && (a.FirstUserIssuer == "" || v.issuer != a.FirstUserIssuer)
 }
 
 // askAs decides for the owner of an access key.
@@ -109,6 +109,7 @@ type decider struct {
 type verdict struct {
 	reason policydata.Reason
 	issuer string        // "iss" of the token
+	user   string        // who acts, or in whose name a service does
 	writer grants.Writer // the user; the zero Writer for a service, in whoever's name
 }
 
@@ -123,10 +124,10 @@ func (x *decider) decide(s *policydata.Snapshot, ask asking, req *authorize.Requ
 		x.snapshot, x.engine = s, engine
 	}
 	d := ask(x.engine, req)
-	v := verdict{reason: d.Reason, issuer: strings.Clone(x.engine.Issuer())}
+	v := verdict{reason: d.Reason, issuer: strings.Clone(x.engine.Issuer()), user: strings.Clone(d.User)}
 	if d.Service == "" {
 		id := x.engine.Identity()
-		v.writer = grants.Writer{User: strings.Clone(d.User), Groups: cloned(id.Groups), Roles: cloned(id.Roles)}
+		v.writer = grants.Writer{User: v.user, Groups: cloned(id.Groups), Roles: cloned(id.Roles)}
 	}
 	return v, nil
 }

@@ -1,6 +1,8 @@
 package api_test
 
 import (
+	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -10,6 +12,7 @@ import (
 
 	"sallyport/host/internal/devissuer"
 	"sallyport/host/internal/directory"
+	"sallyport/host/internal/jwks"
 	"sallyport/host/internal/model"
 )
 
@@ -100,7 +103,7 @@ func TestNobodyGrantsWhatTheyDoNotHold(t *testing.T) {
 		"join a group":                            {ed, "PUT", "groups/editors/members/ed", "", 403, "spec.members", "a group that you are not in"},
 		"a member to the group of one's token":    {token, "PUT", "groups/editors/members/boss", "", 200, "", ""},
 		"a policy that the token's group holds":   {token, "PUT", "users/boss/policies/editing", "", 200, "", ""},
-		"a policy that the token does not hold":   {token, "PUT", "users/boss/policies/users-only", "", 403, "spec.policies", "you don't hold"},
+		"a policy that the token does not hold":   {token, "PUT", "users/ed/policies/users-only", "", 403, "spec.policies", "you don't hold"},
 		"a service holds nothing":                 {robot, "PUT", "users/boss/policies/editing", "", 200, "", ""},
 		"a service attaches nothing":              {robot, "PUT", "users/uli/policies/editing", "", 403, "spec.policies", "you don't hold"},
 		"an issuer":                               {ed, "DELETE", "issuers/idp", "", 403, "spec", "an issuer says who anybody is"},
@@ -133,5 +136,52 @@ func TestNobodyGrantsWhatTheyDoNotHold(t *testing.T) {
 	decode[any](t, send(boss, "DELETE", "revocations/idp/t", ""))
 	if w := send(boss, "ESCALATE", "generation", ""); w.Code != 405 {
 		t.Errorf("the method of no request: %d", w.Code)
+	}
+}
+
+func TestAServiceDoesNotActInTheFirstUsersName(t *testing.T) {
+	f := newFixture(t, options{})
+	keys, err := jwks.Marshal(f.dev.Keys())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.apply(t, fmt.Sprintf(`
+apiVersion: sallyport/v1
+kind: Issuer
+metadata: {name: dev-copy}
+spec: {issuer: %q, audiences: [%q], algorithms: [ES256], jwks: {inline: %s}}
+---
+apiVersion: sallyport/v1
+kind: Role
+metadata: {name: act}
+spec: {governing: true, policies: [admin]}
+---
+apiVersion: sallyport/v1
+kind: Role
+metadata: {name: runtime}
+---
+apiVersion: sallyport/v1
+kind: User
+metadata: {name: boss}
+spec: {policies: [admin]}
+---
+apiVersion: sallyport/v1
+kind: ServiceAccount
+metadata: {name: robot}
+spec: {role: runtime, identities: [{issuer: dev-copy, client: c}], delegation: [{role: act, users: ["*"]}]}
+`, devissuer.Iss, devissuer.Audience, keys))
+	ask := func(user, method, path string) *httptest.ResponseRecorder {
+		claims := map[string]json.RawMessage{"act": json.RawMessage(`{"sub":"c"}`)}
+		req := httptest.NewRequest(method, path, nil)
+		req.Header.Set("Authorization", "Bearer "+f.token(t, devissuer.MintRequest{User: user, Claims: claims}))
+		return f.do(req)
+	}
+	wantProblem(t, ask("admin", "GET", "/api/v1/generation"), 403, "acts by access key only")
+	if w := ask("boss", "GET", "/api/v1/generation"); w.Code != 200 {
+		t.Errorf("in another user's name: %d %s", w.Code, w.Body)
+	}
+	// Both gates let it escalate, so it is not bound by what it holds, which is nothing.
+	if w := ask("boss", "PUT", "/api/v1/users/boss/policies/admin?force=true"); w.Code != 200 {
+		t.Errorf("in the name of who may everything: %d %s", w.Code, w.Body)
 	}
 }
