@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -65,7 +68,7 @@ func printKeys(w io.Writer, s issuerkeys.Status) error {
 			removed = k.Removed.Format(time.RFC3339)
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n",
-			cmp.Or(k.ID, "-"), k.Type, cmp.Or(k.Algorithm, "-"), k.Since.Format(time.RFC3339), removed)
+			cmp.Or(printable(k.ID), "-"), k.Type, cmp.Or(k.Algorithm, "-"), k.Since.Format(time.RFC3339), removed)
 	}
 	if err := table.Flush(); err != nil {
 		return err
@@ -79,4 +82,12 @@ func printKeys(w io.Writer, s issuerkeys.Status) error {
 	}
 	_, err := fmt.Fprintln(w, "next refresh:", s.NextRefresh.Format(time.RFC3339))
 	return err
+}
+
+// printable quotes what would do something to a terminal: an issuer chooses it.
+func printable(s string) string {
+	if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return strconv.Quote(s)
+	}
+	return s
 }

@@ -35,7 +35,7 @@ func TestCredentials(t *testing.T) {
 	}{
 		"right":                   {creds.AccessKeyID, creds.Secret.Reveal(), "eric"},
 		"another user's":          {other.AccessKeyID, other.Secret.Reveal(), "sean"},
-		"wrong secret":            {creds.AccessKeyID, "x" + creds.Secret.Reveal()[1:], ""},
+		"wrong secret":            {creds.AccessKeyID, "*" + creds.Secret.Reveal()[1:], ""},
 		"another key's secret":    {creds.AccessKeyID, other.Secret.Reveal(), ""},
 		"empty secret":            {creds.AccessKeyID, "", ""},
 		"unknown key":             {"SPAAAAAAAAAAAAAAAAAA", creds.Secret.Reveal(), ""},

@@ -92,7 +92,7 @@ type change struct {
 	extra     map[string][]byte            // further pairs to put
 	added     map[string]credential        // by access key id
 	withdrawn string                       // an access key id; "": none
-	keys      map[string]*model.IssuerKeys // by issuer; nil: none any more
+	keys      map[string]*model.IssuerKeys // by issuer; they replace what it had
 	bootstrap bool                         // the first user was made
 }
 

@@ -229,4 +229,8 @@ func TestOtherWritesKeepKeys(t *testing.T) {
 	if r := apply(t, k.Directory, changed); r.Changes[0].Action != directory.Unchanged {
 		t.Errorf("the same issuer: %v", r.Changes)
 	}
+	apply(t, k.Directory, issuerDoc("idp", "{discovery: true}"))
+	if r := apply(t, k.Directory, issuerDoc("idp", "{discovery: true, keepRemoved: 10m}")); r.Changes[0].Action != directory.Unchanged {
+		t.Errorf("the default, said: %v", r.Changes)
+	}
 }

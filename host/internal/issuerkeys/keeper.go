@@ -176,7 +176,7 @@ func (k *Keeper) Refresh(ctx context.Context, name string) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	f, _, err := i.join(func() error { return nil })
+	f, err := i.join(func() error { return nil })
 	if err != nil {
 		return Status{}, err
 	}
@@ -188,8 +188,7 @@ func (k *Keeper) Refresh(ctx context.Context, name string) (Status, error) {
 
 // Find returns a generation from which on an issuer, named by its "iss", has a
 // key of some kid. It fetches if that is not so yet. The error is ErrNoIssuer,
-// ErrNoKey, a *LimitedError, or what went wrong with the fetch. The kid "" is that
-// of tokens which name none, and any key is one for these.
+// ErrNoKey, a *LimitedError, or what went wrong with the fetch.
 func (k *Keeper) Find(ctx context.Context, iss, kid string) (uint64, error) {
 	generation, result, err := k.lookUp(ctx, iss, kid)
 	k.metrics.finds.WithLabelValues(result).Inc()
@@ -213,7 +212,7 @@ func (k *Keeper) lookUp(ctx context.Context, iss, kid string) (uint64, string, e
 			return 0, findAbsent, ErrNoKey
 		}
 		result = findFetched
-		f, _, err := i.join(k.allow(i))
+		f, err := i.join(k.allow(i))
 		if err != nil {
 			return 0, findLimited, err
 		}

@@ -19,6 +19,7 @@ import (
 	"sallyport/host/internal/condition"
 	"sallyport/host/internal/devissuer"
 	"sallyport/host/internal/directory"
+	"sallyport/host/internal/envoyconfig"
 	"sallyport/host/internal/filterwasm"
 	"sallyport/host/internal/issuerkeys"
 	"sallyport/host/internal/jwks"
@@ -239,6 +240,7 @@ func (s *Server) PluginConfiguration(p *publish.Published) []byte {
 		Snapshot:        p.Bytes,
 		RemoveToken:     s.config.RemoveToken,
 		IdentityHeaders: s.config.IdentityHeaders,
+		HostCluster:     envoyconfig.HostCluster,
 	}
 	return c.AppendBinary(nil)
 }
