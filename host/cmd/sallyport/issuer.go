@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sallyport/host/internal/api"
 	"sallyport/host/internal/issuerkeys"
 )
 
@@ -40,7 +40,7 @@ not be fetched; those that were known then stay in force.`,
 				return err
 			}
 			var status issuerkeys.Status
-			path := "/api/v1/issuers/" + url.PathEscape(args[0]) + "/refresh"
+			path := "/api/v1/issuers/" + api.PathName(args[0]) + "/refresh"
 			if err := c.do(cmd.Context(), http.MethodPost, path, "", nil, &status); err != nil {
 				return err
 			}

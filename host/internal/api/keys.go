@@ -110,7 +110,11 @@ func isVersion(text string) bool {
 func (a *api) refreshIssuer(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), keyRequestTimeout)
 	defer cancel()
-	name := r.PathValue("name")
+	name, err := nameIn(r, "name")
+	if err != nil {
+		fail(w, http.StatusBadRequest, err.Error())
+		return
+	}
 	status, err := a.Keys.Refresh(ctx, name)
 	switch {
 	case errors.Is(err, issuerkeys.ErrNoIssuer):

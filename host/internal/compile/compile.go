@@ -86,6 +86,7 @@ func (c *Compiler) Source(state *model.State, v Version) (policydata.Source, err
 		source.Issuers = append(source.Issuers, issuer)
 	}
 	addPrincipals(&source, state)
+	source.Revoked = state.Revoked
 	c.last = next
 	return source, nil
 }
@@ -186,10 +187,19 @@ func (c *Compiler) issuer(state *model.State, i *model.Issuer, next *memory) (po
 		GroupsClaims:     i.Claims.Groups,
 		RolesClaims:      i.Claims.Roles,
 		ClientClaims:     i.Claims.Client,
+		ClaimHeaders:     claimHeaders(i.Claims.Headers),
 		ClockSkew:        int64(time.Duration(i.ClockSkew).Seconds()),
 		MaxTokenLifetime: int64(time.Duration(i.MaxTokenLifetime).Seconds()),
 		RequireKnownUser: i.RequireKnownUser,
 	}, nil
+}
+
+func claimHeaders(list []model.ClaimHeader) []policydata.ClaimHeader {
+	var out []policydata.ClaimHeader
+	for _, h := range list {
+		out = append(out, policydata.ClaimHeader(h))
+	}
+	return out
 }
 
 // inline returns the keys of a JWK Set.

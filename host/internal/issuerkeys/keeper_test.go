@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"sallyport/host/internal/directory"
 	"sallyport/host/internal/model"
 )
 
@@ -199,7 +200,7 @@ func TestAnotherIssuerOfTheName(t *testing.T) {
 		w.set("https://idp/keys", keySet("a"))
 		w.apply("idp", `{uri: "https://idp/keys"}`)
 		w.want("idp", "a")
-		if _, err := w.dir.Delete(w.Context(), model.Key{Kind: model.KindIssuer, Name: "idp"}, false); err != nil {
+		if _, err := w.dir.Delete(w.Context(), model.Key{Kind: model.KindIssuer, Name: "idp"}, directory.Options{}); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()

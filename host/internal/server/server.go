@@ -280,6 +280,12 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		return nil
 	})
 	g.Go(func() error { return s.xds.Serve(ctx, s.grpc) })
+	g.Go(func() error {
+		ticker := time.NewTicker(collectEvery)
+		defer ticker.Stop()
+		s.collect(ctx, ticker.C)
+		return nil
+	})
 	web := &http.Server{
 		Handler: api.New(api.Options{
 			Directory: s.directory, Publisher: s.publisher, Keys: s.keys, Registry: s.registry,
