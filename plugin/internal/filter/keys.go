@@ -25,7 +25,7 @@ import (
 // Bounds on what waits, for each plugin and worker. A kid is anybody's text.
 const (
 	maxWaiting = 256 // requests
-	maxAsked   = 32  // questions that are open
+	maxAsked   = 64  // questions that are open
 	maxRefused = 256 // keys that are remembered as not there
 	waitMillis = 3000
 	callMillis = 2500 // of a question; less than a request waits
