@@ -152,4 +152,10 @@ const (
 	MaxClockSkew       = 3600 // seconds; more would take the meaning from "exp"
 	MaxExprNodes       = 256
 	MaxExprDepth       = 32
+	MaxMacroDepth      = 4 // of exists() and all() within each other
+
+	// MaxConditionSteps is what evaluating a condition may take: one step for
+	// each operand and operator, element and key, and for each 32 bytes that are
+	// looked through. A condition that takes more is an error.
+	MaxConditionSteps = 1 << 16
 )

@@ -79,12 +79,14 @@ func issuerNamed(issuers []policydata.Issuer, name string) *policydata.Issuer {
 
 func (e *Engine) verify(raw string, now int64) (policydata.Identity, policydata.Reason) {
 	var id policydata.Identity
+	var claims token.Claims
 	var reason policydata.Reason
 	if e.cache != nil {
-		id, _, reason = e.verifier.VerifyCached(e.cache, raw, now)
+		id, claims, reason = e.verifier.VerifyCached(e.cache, raw, now)
 	} else {
-		id, _, reason = e.verifier.Verify(raw, now)
+		id, claims, reason = e.verifier.Verify(raw, now)
 	}
+	id.Claims = claims.Payload
 	return id, reason
 }
 
@@ -122,6 +124,7 @@ func (e *Engine) AuthorizeClaims(r *Request, claims string, now int64) policydat
 	}
 	var reason policydata.Reason
 	e.identity, reason = token.Map(issuer, claims)
+	e.identity.Claims = claims
 	return e.finish(reason)
 }
 
@@ -149,7 +152,11 @@ func (e *Engine) begin(r *Request, now int64) (policydata.Decision, bool) {
 	if !pathOK || !hostOK || !policydata.IsToken(r.Method) {
 		return e.refusal(policydata.ReasonBadPath), false
 	}
-	e.request = policydata.Request{Method: r.Method, Path: path, Host: host, Preflight: isPreflight(r), API: r.API}
+	_, query, _ := strings.Cut(r.Target, "?")
+	e.request = policydata.Request{
+		Method: r.Method, Path: path, Host: host, Preflight: isPreflight(r), API: r.API,
+		Query: query, Headers: r.Headers, TokenHeader: e.source.header(), Time: now,
+	}
 	return policydata.Decision{}, true
 }
 
@@ -206,6 +213,17 @@ type TokenSource struct {
 	Cookie string // or a cookie that holds it
 }
 
+// header returns the name of the header that has the token in it.
+func (s *TokenSource) header() string {
+	switch {
+	case s.Cookie != "":
+		return "cookie"
+	case s.Header != "":
+		return s.Header
+	}
+	return "authorization"
+}
+
 // find returns the token that headers hold. Without one it is empty, and the
 // reason is allowed where there are no credentials at all, and bad_token where
 // they are ambiguous: which of several a proxy takes must not be chance.
@@ -213,10 +231,7 @@ func (s *TokenSource) find(headers [][2]string) (string, policydata.Reason) {
 	if s.Cookie != "" {
 		return findCookie(headers, s.Cookie)
 	}
-	name := s.Header
-	if name == "" {
-		name = "authorization"
-	}
+	name := s.header()
 	value, count := "", 0
 	for i := range headers {
 		if headers[i][0] == name {
