@@ -137,7 +137,7 @@ func (s *refScope) variable(v Var) (any, bool) {
 		query := map[string]any{}
 		for name, texts := range values {
 			query[name] = list(texts)
-			if !utf8.ValidString(name + strings.Join(texts, "")) {
+			if !utf8.ValidString(name + " " + strings.Join(texts, " ")) {
 				return nil, false
 			}
 		}

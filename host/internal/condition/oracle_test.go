@@ -164,7 +164,7 @@ func headersOf(headers [][2]string) map[string]string {
 func queryOf(raw string) (map[string][]string, bool) {
 	values, err := url.ParseQuery(raw)
 	for name, all := range values {
-		if !utf8.ValidString(name + strings.Join(all, "")) {
+		if !utf8.ValidString(name + " " + strings.Join(all, " ")) {
 			return nil, false
 		}
 	}
