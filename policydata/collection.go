@@ -17,7 +17,7 @@ type cursor struct {
 // each returns a cursor before the first element of a list or key of a map.
 func (e *Evaluator) each(v value) cursor {
 	c := cursor{of: v}
-	if v.form == formJSON {
+	if v.form == formJSON || v.form == formClaims {
 		c.json = jsonCursor{text: v.s, pos: 1}
 	}
 	return c
@@ -38,7 +38,7 @@ func (e *Evaluator) next(c *cursor) bool {
 		return c.text(e.groupNames)
 	case formRoles:
 		return c.text(e.roleNames)
-	case formJSON:
+	case formJSON, formClaims:
 		return e.nextJSON(c)
 	case formHeaders:
 		return e.nextHeader(c)
@@ -184,6 +184,8 @@ func (e *Evaluator) field(v value, key string) value {
 		return value{}
 	}
 	switch v.form {
+	case formClaims:
+		return e.claim(v.s, key)
 	case formHeaders:
 		return e.header(key)
 	case formQuery:

@@ -127,7 +127,7 @@ func (e *Evaluator) variable(v Var) value {
 	case VarTokenRoles:
 		return value{kind: kindList, form: formRoles}
 	case VarTokenClaims:
-		return e.claims()
+		return e.tokenClaims()
 	case VarRequestHeaders:
 		return value{kind: kindMap, form: formHeaders}
 	case VarRequestQuery:

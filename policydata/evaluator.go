@@ -25,8 +25,9 @@ type Evaluator struct {
 	terminal uint32
 	host     uint32 // none if the rule names no hosts
 
-	cond  evaluation
-	query query
+	cond   evaluation
+	query  query
+	claims claims
 
 	captures []Capture
 }

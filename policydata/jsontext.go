@@ -63,15 +63,20 @@ func stringEnd(text string, i int) int {
 	if i >= len(text) || text[i] != '"' {
 		return 0
 	}
-	for i++; i < len(text); i++ {
-		switch text[i] {
-		case '"':
-			return i + 1
-		case '\\':
-			i++
+	for start := i + 1; ; {
+		n := strings.IndexByte(text[start:], '"')
+		if n < 0 {
+			return 0
+		}
+		start += n + 1
+		escapes := start - 2
+		for text[escapes] == '\\' { // ends at the first quote at the latest
+			escapes--
+		}
+		if (start-escapes)%2 == 0 { // pairs of backslashes, or none
+			return start
 		}
 	}
-	return 0
 }
 
 // valueEnd returns the place behind the value that begins at text[i], 0 if there
@@ -114,17 +119,56 @@ func endOrNone(start, end int) int {
 	return end
 }
 
-// claims returns token.claims: {} without a token.
-func (e *Evaluator) claims() value {
+// claims are the members of the token's payload, found once for all conditions
+// that ask for one, and for all requests with the same payload in a row.
+type claims struct {
+	text    string
+	members []jsonMember
+	bad     bool // the text is not valid
+}
+
+// jsonMember is a member of an object: its name with quotes, and the text of its
+// value.
+type jsonMember struct{ name, value string }
+
+// tokenClaims returns token.claims: {} without a token.
+func (e *Evaluator) tokenClaims() value {
 	text := e.id.Claims
 	i := skipSpace(text, 0)
 	if i < len(text) && text[i] == '{' {
-		return value{kind: kindMap, form: formJSON, s: text[i:]}
+		return value{kind: kindMap, form: formClaims, s: text[i:]}
 	}
 	if text != "" {
 		return e.abandon()
 	}
 	return value{kind: kindMap, form: formJSON, s: "{}"}
+}
+
+// claim returns a claim, an error if the token does not have it.
+func (e *Evaluator) claim(text, name string) value {
+	c := &e.claims
+	if c.text != text {
+		c.read(text)
+	}
+	if c.bad {
+		return e.abandon()
+	}
+	e.charge(len(c.members) / scanBytes)
+	for i := range c.members {
+		if e.isName(c.members[i].name, name) {
+			return e.jsonValue(c.members[i].value)
+		}
+	}
+	return value{}
+}
+
+func (c *claims) read(text string) {
+	c.text, c.members = text, c.members[:0]
+	j := jsonCursor{text: text, pos: 1}
+	for j.next(true) {
+		c.members = append(c.members, jsonMember{j.name, j.value})
+	}
+	c.bad = j.bad
 }
 
 // member returns a member of the object that text is, an error if there is none.

@@ -32,6 +32,7 @@ const (
 	formRoles               // list: the roles
 	formParam               // list: the values of the query's parameter s
 	formJSON                // list or map: the text s
+	formClaims              // map: the text s, which is the token's claims
 	formHeaders             // map: the request's headers
 	formQuery               // map: the query's parameters
 )

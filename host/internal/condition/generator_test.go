@@ -36,6 +36,7 @@ func (g *generator) boolean(depth int) string {
 	if depth <= 0 {
 		return pick(g.rnd, []string{
 			"true", "false", "(path.team in token.groups)", "(user.name == '')", "has(token.claims.a)", "token.claims.b", "('x-a' in request.headers)",
+			"token.claims.bool", "(token.claims.text == path.team)", "(token.claims.number > 1)", "(path.item in token.claims.list)",
 		})
 	}
 	d := depth - 1
@@ -88,6 +89,7 @@ func (g *generator) number(depth int) string {
 			"0", "1", "2", "3", "-1", "9223372036854775807", "-9223372036854775808", "9007199254740993",
 			"0u", "1u", "2u", "18446744073709551615u", "9223372036854775808u",
 			"0.0", "-0.0", "1.0", "1.5", "2.0", "9223372036854775807.0", "18446744073709551615.0", "1e300",
+			"token.claims.number", "token.claims.number", "token.claims.number",
 		})
 	}
 	if g.rnd.IntN(4) == 0 {
@@ -164,6 +166,7 @@ func (g *generator) text(depth int) string {
 		return pick(g.rnd, []string{
 			"request.method", "request.path", "request.host", "token.iss", "token.sub",
 			"user.name", "service.name", "path.team", "path.item", "host.env", "request.headers.a", "request.headers['x-a']",
+			"token.claims.text", "token.claims.list[0]",
 		})
 	}
 	return g.quoted(append(texts, "", "\x00", "/", "GET", "example.org", "svc", "a\nb", `'"\`, "x-a", "a,b"))
@@ -175,7 +178,7 @@ func (g *generator) small(int) string { return pick(g.rnd, []string{"0", "1", "2
 func (g *generator) texts(depth int) string {
 	switch g.rnd.IntN(4) {
 	case 0:
-		return pick(g.rnd, []string{"token.groups", "token.roles"})
+		return pick(g.rnd, []string{"token.groups", "token.roles", "token.claims.list"})
 	case 1:
 		return "request.query" + g.selector(depth-1)
 	case 2:
@@ -221,6 +224,9 @@ func (g *generator) dynamic(depth int) string {
 			return "(" + g.boolean(d) + " ? " + g.dynamic(d) + " : " + g.dynamic(d) + ")"
 		}
 	}
+	if g.rnd.IntN(2) == 0 {
+		return pick(g.rnd, []string{"token.claims.text", "token.claims.number", "token.claims.bool", "token.claims.list", "token.claims.object"})
+	}
 	return "token.claims" + g.selector(depth-1)
 }
 
@@ -251,9 +257,28 @@ func (g *generator) list(elem func() string) string {
 	return fmt.Sprintf("[%s]", strings.Join(elems, ", "))
 }
 
-// claims writes a random payload.
+// claims writes a random payload: claims of any type, and such as have the type
+// that their name says.
 func (g *generator) claims() string {
-	return g.object(3)
+	typed := map[string]string{
+		"text": g.json(pick(g.rnd, texts)), "number": pick(g.rnd, numbers), "bool": pick(g.rnd, []string{"true", "false"}),
+		"list": "[" + g.json(pick(g.rnd, texts)) + "," + g.json(pick(g.rnd, texts)) + "]", "object": g.object(2),
+	}
+	out := `{"z":0`
+	for _, name := range []string{"text", "number", "bool", "list", "object"} {
+		if g.rnd.IntN(10) > 0 {
+			out += `,"` + name + `":` + typed[name]
+		}
+	}
+	if others := g.object(3); strings.Contains(others, ":") {
+		return out + "," + strings.TrimPrefix(others, "{")
+	}
+	return out + "}"
+}
+
+// numbers are numbers of JSON.
+var numbers = []string{
+	"0", "1", "2", "-1", "1.5", "-0", "1e2", "0.1E1", "9007199254740993", "9223372036854775807", "-9223372036854775808", "18446744073709551615", "1e300",
 }
 
 func (g *generator) object(depth int) string {
@@ -280,9 +305,7 @@ func (g *generator) value(depth int) string {
 	case 1:
 		return pick(g.rnd, []string{"null", "0", "1"})
 	case 2:
-		return pick(g.rnd, []string{
-			"0", "1", "2", "-1", "1.5", "-0", "1e2", "0.1E1", "9007199254740993", "9223372036854775807", "-9223372036854775808", "18446744073709551615", "1e300",
-		})
+		return pick(g.rnd, numbers)
 	case 3, 4:
 		// Not "": exists and all over it are cel-go's mistake, see
 		// TestEmptyStringIsNoRange.
