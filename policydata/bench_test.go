@@ -2,6 +2,7 @@ package policydata
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -147,6 +148,30 @@ func BenchmarkCondition(b *testing.B) {
 			s, req, id := conditionCase(b, c.when)
 			e := NewEvaluator()
 			if d := e.Decide(s, req, id); !d.Allowed() {
+				b.Fatal(d.Reason)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				e.Decide(s, req, id)
+			}
+		})
+	}
+}
+
+// What a condition costs that is stopped after MaxConditionSteps.
+func BenchmarkConditionStopped(b *testing.B) {
+	groups, claims := variable(VarTokenGroups), variable(VarTokenClaims)
+	for name, when := range map[string]*Expr{
+		"groups_with_groups":    op(OpAll, groups, op(OpAll, groups, op(OpNe, local(0), op(OpConcat, local(1), text("x"))))),
+		"claims_for_each_group": op(OpAll, groups, op(OpEq, claims, claims)),
+		"long_texts":            op(OpAll, groups, op(OpNot, op(OpContains, claim("long"), text("xy")))),
+	} {
+		b.Run(name, func(b *testing.B) {
+			s, req, id := conditionCase(b, op(OpOr, when, truth(1)))
+			id.Groups = manyGroups(1_000)
+			id.Claims = strings.TrimSuffix(benchClaims, "}") + `,"long":"` + strings.Repeat("x", 12<<10) + `"}`
+			e := NewEvaluator()
+			if d := e.Decide(s, req, id); d.Reason != ReasonNoMatchingRule {
 				b.Fatal(d.Reason)
 			}
 			b.ReportAllocs()

@@ -240,6 +240,7 @@ func (e *Evaluator) binary(op Op, x, y value) value {
 	case OpNe:
 		return boolValue(!e.equal(x, y, 0))
 	case OpLt, OpLe, OpGt, OpGe:
+		e.charge(min(len(x.s), len(y.s)) / scanBytes)
 		return ordered(op, x, y)
 	case OpIn:
 		return e.in(x, y)

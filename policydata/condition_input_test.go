@@ -143,7 +143,9 @@ func TestTimeParts(t *testing.T) {
 		t.Errorf("only %d days", days)
 	}
 	for _, n := range []int64{math.MinInt64, math.MaxInt64} { // from nobody, and no harm
-		timePart(value{kind: kindTime, n: n}, PartDayOfYear)
+		if v := timePart(value{kind: kindTime, n: n}, PartDayOfYear); v.kind != kindInt {
+			t.Errorf("%d: kind %d", n, v.kind)
+		}
 	}
 	if timePart(value{kind: kindTime}, numParts).kind != kindError {
 		t.Error("a part that there is not")
@@ -246,10 +248,12 @@ func TestConditionSteps(t *testing.T) {
 		{"claims for too many", op(OpAll, groups, op(OpEq, op(OpSize, claim("l")), number(301))), 1000, false},
 		{"equal lists", op(OpEq, claim("l"), claim("l")), 1, true},
 		{"equal lists for each group", op(OpAll, groups, op(OpEq, claim("l"), claim("l"))), 100, false},
+		{"long headers for each group", op(OpAll, groups, op(OpEq, field(variable(VarRequestHeaders), "long"), field(variable(VarRequestHeaders), "long"))), 100, false},
 		{"headers for each header", op(OpAll, variable(VarRequestHeaders), op(OpAll, variable(VarRequestHeaders), op(OpIn, local(0), variable(VarRequestHeaders)))), 1, false},
 		{"parameters for each parameter", op(OpAll, variable(VarRequestQuery), op(OpAll, variable(VarRequestQuery), op(OpIn, local(0), variable(VarRequestQuery)))), 1, false},
 	}
 	req := &Request{Method: "GET", Path: "/p"}
+	req.Headers = [][2]string{{"long", strings.Repeat("x", 16<<10)}, {"long", ""}}
 	for i := range 600 {
 		req.Headers = append(req.Headers, [2]string{fmt.Sprintf("h%d", i), "x"})
 		req.Query += fmt.Sprintf("q%d&", i)

@@ -34,6 +34,7 @@ func (e *Evaluator) header(name string) value {
 		}
 		if !joined {
 			joined = true
+			e.charge(len(found.s) / scanBytes)
 			e.cond.text = append(e.cond.text, found.s...)
 		}
 		separator := ","

@@ -140,6 +140,9 @@ func (e *Evaluator) equal(x, y value, depth int) bool {
 		return x.kind == y.kind
 	}
 	if x.kind == kindString && y.kind == kindString {
+		if len(x.s) == len(y.s) {
+			e.charge(len(x.s) / scanBytes)
+		}
 		return x.s == y.s
 	}
 	c, ok := compareValues(x, y)
