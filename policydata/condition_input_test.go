@@ -126,7 +126,7 @@ func FuzzQuery(f *testing.F) {
 
 func TestTimeParts(t *testing.T) {
 	days := 0
-	for at := time.Date(-401, 1, 1, 23, 59, 58, 987654321, time.UTC); at.Year() < 10_000; at = at.Add(24*time.Hour + 7*time.Second) {
+	for at := time.Date(-401, 1, 1, 23, 59, 58, 987654321, time.UTC); at.Year() < 10_000; at = at.Add(5*24*time.Hour + 7*time.Second) {
 		v := value{kind: kindTime, n: at.Unix(), count: uint32(at.Nanosecond())}
 		want := [numParts]int{
 			at.Year(), int(at.Month()) - 1, at.Day(), at.Day() - 1, int(at.Weekday()), at.YearDay() - 1,
@@ -139,7 +139,7 @@ func TestTimeParts(t *testing.T) {
 		}
 		days++
 	}
-	if days < 3_000_000 {
+	if days < 700_000 {
 		t.Errorf("only %d days", days)
 	}
 	for _, n := range []int64{math.MinInt64, math.MaxInt64} { // from nobody, and no harm
