@@ -114,7 +114,7 @@ func (t *translator) call(e celast.Expr, depth int) (*policydata.Expr, error) {
 	name := c.FunctionName()
 	spec, ok := calls[name]
 	if !ok {
-		return nil, t.unsupported(e, construct(name)+because(name, c.IsMemberFunction()))
+		return nil, t.unsupported(e, construct(name)+because(name))
 	}
 	operands := c.Args()
 	if c.IsMemberFunction() {
@@ -333,11 +333,11 @@ func construct(name string) string {
 
 // because says why something is not in the language. A macro with a wrong number
 // of operands comes here as a call.
-func because(name string, member bool) string {
+func because(name string) string {
 	switch {
 	case name == operators.Exists || name == operators.All || name == operators.Has:
 		return " with these operands"
-	case reasons[name] != "" && (member || name != "map"):
+	case reasons[name] != "":
 		return ": " + reasons[name]
 	}
 	return ""
