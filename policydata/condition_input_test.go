@@ -203,7 +203,7 @@ func FuzzClaims(f *testing.F) {
 func TestClaimsThatAreNone(t *testing.T) {
 	when := op(OpOr, op(OpEq, claim("a"), claim("b")), truth(1))
 	s := load(t, everyone([]Policy{allowPaths("p", when, "/a"), allowPaths("q", nil, "/b")}, "p", "q"))
-	for _, claims := range []string{"x", "[]", `{"a":`, `{"a" 1}`, `{"a":"\ud800"}`, `{"a":-}`, `{"a":nul}`, `{"a":"\`} {
+	for _, claims := range []string{"x", "[]", `{"a":`, `{"a" 1}`, `{"a":"\ud800"}`, `{"a":"\udc00\udc00"}`, `{"a":-}`, `{"a":nul}`, `{"a":"\`} {
 		id := &Identity{Authenticated: true, User: "u", Claims: claims}
 		for path, want := range map[string]Reason{"/a": ReasonNoMatchingRule, "/b": ReasonAllowed} {
 			if d := NewEvaluator().Decide(s, &Request{Method: "GET", Path: path}, id); d.Reason != want {

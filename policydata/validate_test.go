@@ -92,6 +92,12 @@ func TestLoadRefusesBadBodies(t *testing.T) {
 		{"expr_argument_itself", field(secExprs, 0, exprFirst, 0), "malformed operator"},
 		{"expr_text", field(secExprs, 1, exprFirst, none), "malformed operator"},
 		{"expr_value_of_no_number", field(secExprs, 0, exprInt, 1), "malformed operator"},
+		{"expr_more_arguments_than_nodes", func(e *edit) {
+			for i := range uint32(2) {
+				e.set(secExprs, 1+i, exprOp, uint32(OpList)|255<<8)
+				e.set(secExprs, 1+i, exprFirst, 3+255*i)
+			}
+		}, "malformed operator"},
 		{"expr_arity", field(secExprs, 0, exprOp, uint32(OpNot)|2<<8), "malformed operator"},
 		{"expr_local", field(secExprs, 2, exprOp, uint32(OpLocal)), "malformed operator"},
 		{"expr_macro_without_place_for_its_variable", func(e *edit) {
