@@ -187,11 +187,9 @@ func allVectors(t testing.TB) []vector {
 		}
 	}
 	for alg, curve := range curves {
-		for range 3 {
-			key := newEC(t, curve)
-			v := &vectors{t, alg, spkiOf(t, &key.PublicKey), curve.Params().Name, &all}
-			v.ecdsa(key, newEC(t, curve))
-		}
+		key := newEC(t, curve)
+		v := &vectors{t, alg, spkiOf(t, &key.PublicKey), curve.Params().Name, &all}
+		v.ecdsa(key, newEC(t, curve))
 	}
 	public, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -355,24 +353,25 @@ func (v *vectors) ecdsa(key, other *ecdsa.PrivateKey) {
 		}
 	}
 	v.add("s before r", input, raw(s, r), false)
-	v.short(key, size, raw, sign)
+	v.short(key, raw, sign)
 }
 
 // short adds good signatures of which r or s begins with a zero byte: in DER they
 // are shorter, and without one the first bit may be set.
-func (v *vectors) short(key *ecdsa.PrivateKey, size int, raw func(r, s *big.Int) []byte, sign func(*ecdsa.PrivateKey, []byte) (r, s *big.Int)) {
+func (v *vectors) short(key *ecdsa.PrivateKey, raw func(r, s *big.Int) []byte, sign func(*ecdsa.PrivateKey, []byte) (r, s *big.Int)) {
 	var shortR, shortS, high bool
+	byteLess := key.Params().BitSize - 8
 	for i := 0; !shortR || !shortS || !high; i++ {
 		input := signingInput(v.alg, fmt.Sprintf(`{"n":%d}`, i))
 		r, s := sign(key, digest(hashOf(v.alg), input))
 		switch signature := raw(r, s); {
-		// The first byte of P-521's numbers is 0 or 1, so the second counts.
-		case !shortR && r.BitLen() <= 8*(size-1)-7:
+		case !shortR && r.BitLen() <= byteLess:
 			shortR = true
 			v.add("short r", input, signature, true)
-		case !shortS && s.BitLen() <= 8*(size-1)-7:
+		case !shortS && s.BitLen() <= byteLess:
 			shortS = true
 			v.add("short s", input, signature, true)
+		// P-521's numbers have at most one bit in their first byte.
 		case !high && r.BitLen()%8 == 0 && s.BitLen()%8 == 0 || !high && v.alg == "ES512":
 			high = true
 			v.add("r and s with their first bits set", input, signature, true)
