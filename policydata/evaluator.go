@@ -26,6 +26,8 @@ type Evaluator struct {
 	host     uint32 // none if the rule names no hosts
 
 	captures []Capture
+
+	trace *Trace // nil: nobody asks how it was decided
 }
 
 // NewEvaluator returns an Evaluator.
@@ -74,9 +76,15 @@ func (e *Evaluator) Decide(s *Snapshot, r *Request, id *Identity) Decision {
 		return Decision{Reason: ReasonNoSnapshot}
 	}
 	e.begin(s, r, id)
+	if e.trace != nil {
+		e.trace.reset()
+	}
 	d := e.decide()
 	d.Epoch, d.Generation = s.Epoch(), s.Generation()
 	d.User, d.Service = e.user, e.service
+	if e.trace != nil {
+		e.tracePrincipal()
+	}
 	e.snap, e.req, e.id = nil, nil, nil
 	return d
 }
@@ -290,18 +298,23 @@ func (e *Evaluator) addDelegated(service uint32) {
 	s := e.snap
 	first := s.field(secServices, service, svcDelFirst)
 	for i := range s.field(secServices, service, svcDelCount) {
-		rec := s.at(secDelegations, first+i)
-		given := s.u32(rec+delFlags)&flagAllUsers != 0 || e.listed(rec+delUserFirst, e.user)
-		for _, g := range e.groupNames {
-			if given {
-				break
-			}
-			given = e.listed(rec+delGroupFirst, g)
-		}
-		if given {
+		if rec := s.at(secDelegations, first+i); e.delegated(rec) {
 			e.addRolePolicies(s.u32(rec + delRole))
 		}
 	}
+}
+
+// delegated reports whether a delegation counts for the user.
+func (e *Evaluator) delegated(rec uint32) bool {
+	if e.snap.u32(rec+delFlags)&flagAllUsers != 0 || e.listed(rec+delUserFirst, e.user) {
+		return true
+	}
+	for _, g := range e.groupNames {
+		if e.listed(rec+delGroupFirst, g) {
+			return true
+		}
+	}
+	return false
 }
 
 // listed reports whether name is in the ascending list of texts whose range
