@@ -65,11 +65,12 @@ type PolicyTrace struct {
 
 // GateTrace is what a gate was asked and said.
 type GateTrace struct {
-	Gate     string        `json:"gate"`     // service or user
-	Decision string        `json:"decision"` // allow or deny
-	Reason   string        `json:"reason"`   // of this gate alone
-	Policies []PolicyTrace `json:"policies"` // by name
-	Rules    []RuleVerdict `json:"rules"`    // of these policies, those nearest to a match first
+	Gate     string        `json:"gate"`                    // service or user
+	Decision string        `json:"decision"`                // allow or deny
+	Reason   string        `json:"reason"`                  // of this gate alone
+	Policies []PolicyTrace `json:"policies"`                // by name
+	Rules    []RuleVerdict `json:"rules"`                   // of these policies, those nearest to a match first
+	Omitted  int           `json:"rules_omitted,omitempty"` // rules that whoever shows this left out
 }
 
 // RuleVerdict is what became of a rule.

@@ -45,6 +45,7 @@ func (t *Trace) Changes(s *Snapshot, r *Request, id *Identity) []Change {
 		c.identity = Identity{Authenticated: true}
 		c.token = true
 		c.try(ChangeToken, "", c.request, c.identity)
+		rules = c.rulesWithToken()
 	}
 	if t.Service != nil && !t.Service.OnBehalf {
 		return c.out // a service's own token has no groups and roles
@@ -65,6 +66,16 @@ type changer struct {
 	token    bool // the identity is one that the request did not come with
 	attempts int
 	out      []Change
+}
+
+// rulesWithToken returns the verdicts on the rules that count for the bearer of
+// any good token.
+func (c *changer) rulesWithToken() []RuleVerdict {
+	t := &Trace{}
+	c.e.Watch(t)
+	defer c.e.Watch(nil)
+	c.e.Decide(c.s, &c.request, &c.identity)
+	return t.Gates[len(t.Gates)-1].Rules
 }
 
 func (c *changer) try(kind ChangeKind, value string, r Request, id Identity) {
