@@ -87,6 +87,9 @@ func textValue(s string, ok bool) value {
 }
 
 func (e *Evaluator) variable(v Var) value {
+	if e.partial != nil && v.ofRequest() {
+		return value{}
+	}
 	text := ""
 	switch v {
 	case VarTokenGroups:

@@ -27,7 +27,9 @@ type Evaluator struct {
 
 	captures []Capture
 
-	trace *Trace // nil: nobody asks how it was decided
+	trace   *Trace     // nil: nobody asks how it was decided
+	surveys *[]*survey // nil: one request is decided, not all at once
+	partial *known     // nil: all that conditions ask for is known
 }
 
 // NewEvaluator returns an Evaluator.

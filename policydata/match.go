@@ -60,6 +60,9 @@ type candidates struct {
 
 // askGate evaluates the rules of e.policies. Any matching deny wins.
 func (e *Evaluator) askGate(gate Gate) Decision {
+	if e.surveys != nil {
+		return e.surveyGate(gate)
+	}
 	e.found = candidates{}
 	if len(e.policies.ids) > 0 && e.path.count > 0 {
 		e.walk()
@@ -303,6 +306,9 @@ func lastLabel(host string) (label, rest string, more bool) {
 // pathCapture returns what the pattern being evaluated captured from the path
 // under the name with a string id.
 func (e *Evaluator) pathCapture(name uint32) (string, bool) {
+	if e.partial != nil {
+		return e.partial.capture(capturePath, e.snap.str(name))
+	}
 	rec := e.snap.at(secTerminals, e.terminal)
 	first := e.snap.u32(rec + termCapFirst)
 	for i := range e.snap.u32(rec + termCapCount) {
@@ -316,6 +322,9 @@ func (e *Evaluator) pathCapture(name uint32) (string, bool) {
 // hostCapture returns the label that the host pattern being evaluated captured
 // under the name with a string id.
 func (e *Evaluator) hostCapture(name uint32) (string, bool) {
+	if e.partial != nil {
+		return e.partial.capture(captureHost, e.snap.str(name))
+	}
 	if e.host == none {
 		return "", false
 	}
