@@ -148,3 +148,7 @@ func (e *Evaluator) Watch(t *Trace) { e.trace = t }
 func (t *Trace) reset() {
 	*t = Trace{Groups: []GroupTrace{}, Roles: []RoleTrace{}, Gates: []GateTrace{}, reached: t.reached[:0]}
 }
+
+// Decided reports whether a decision was told in t: a request that was refused
+// before, by its path or token, asks no gate and no principal.
+func (t *Trace) Decided() bool { return t.Groups != nil }

@@ -76,6 +76,7 @@ func New(o Options) http.Handler {
 	guarded(http.MethodGet, "/api/v1/generation", a.generation)
 	guarded(http.MethodPost, "/api/v1/apply", a.apply)
 	guarded(http.MethodPost, "/api/v1/check", a.check)
+	guarded(http.MethodPost, "/api/v1/access", a.access)
 	mux.HandleFunc("/api/", a.guarded(notFound))
 	mux.HandleFunc("/api", a.guarded(notFound)) // or the mux would redirect
 	mux.HandleFunc("/", notFound)

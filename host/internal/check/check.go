@@ -54,15 +54,21 @@ func (v *Values) UnmarshalJSON(b []byte) error {
 // ParseQuery reads a query, which must be all that b holds.
 func ParseQuery(b []byte) (*Query, error) {
 	q := &Query{}
+	return q, parse(b, q)
+}
+
+// parse reads one JSON object without unknown members, which must be all that b
+// holds.
+func parse(b []byte, into any) error {
 	decoder := json.NewDecoder(bytes.NewReader(b))
 	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(q); err != nil {
-		return nil, explainJSON(err)
+	if err := decoder.Decode(into); err != nil {
+		return explainJSON(err)
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("want one JSON object and nothing behind it")
+		return errors.New("want one JSON object and nothing behind it")
 	}
-	return q, nil
+	return nil
 }
 
 // explainJSON says what an error of the decoder means for who wrote the query.

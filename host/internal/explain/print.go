@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/tidwall/gjson"
 
@@ -41,18 +42,24 @@ func Print(w io.Writer, e *Explained) error {
 
 type printer struct{ strings.Builder }
 
-// line writes a line. What it is given comes from requests and tokens, so what
-// could move a terminal's cursor is escaped.
+// line writes a line.
 func (p *printer) line(format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
+	p.WriteString(Printable(fmt.Sprintf(format, args...)))
+	p.WriteByte('\n')
+}
+
+// Printable escapes what could move a terminal's cursor or turn its text around:
+// what is printed comes from requests and tokens.
+func Printable(text string) string {
+	var out strings.Builder
 	for _, r := range text {
-		if r < ' ' || r == 0x7F || r >= 0x80 && r < 0xA0 || r >= 0x202A && r <= 0x202E || r >= 0x2066 && r <= 0x2069 {
-			fmt.Fprintf(p, `\u%04x`, r)
+		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
+			fmt.Fprintf(&out, `\u%04x`, r)
 			continue
 		}
-		p.WriteRune(r)
+		out.WriteRune(r)
 	}
-	p.WriteByte('\n')
+	return out.String()
 }
 
 func (p *printer) field(name, text string) { p.line("%-9s %s", name, text) }
