@@ -81,7 +81,10 @@ func (b *builder) addAll(src Source) error {
 	if err := b.addServices(src); err != nil {
 		return err
 	}
-	return b.addIssuers(src.Issuers)
+	if err := b.addIssuers(src.Issuers); err != nil {
+		return err
+	}
+	return b.addRevoked(src.Revoked, src.Issuers)
 }
 
 // sortedBy returns a copy of s ordered by its elements' names.

@@ -16,6 +16,14 @@ func TestBuildRefuses(t *testing.T) {
 	when := func(e *Expr) func(*Source) { return rule(func(r *Rule) { r.When = e }) }
 	service := func(change func(*Service)) func(*Source) { return func(s *Source) { change(&s.Services[0]) } }
 	issuer := func(change func(*Issuer)) func(*Source) { return func(s *Source) { change(&s.Issuers[0]) } }
+	claims := func(headers ...string) func(*Source) {
+		return issuer(func(i *Issuer) {
+			for _, h := range headers {
+				i.ClaimHeaders = append(i.ClaimHeaders, ClaimHeader{Header: h, Claim: []string{"a"}})
+			}
+		})
+	}
+	revoked := func(r ...RevokedToken) func(*Source) { return func(s *Source) { s.Revoked = r } }
 	str := func(s string) *Expr { return &Expr{Op: OpString, Str: s} }
 	not := func(e *Expr) *Expr { return &Expr{Op: OpNot, Args: []*Expr{e}} }
 	deep := &Expr{Op: OpBool}
@@ -120,6 +128,18 @@ func TestBuildRefuses(t *testing.T) {
 		{"issuer_skew_of_a_day", issuer(func(i *Issuer) { i.ClockSkew = 86400 }), "clock skew is out of range"},
 		{"issuer_without_lifetime", issuer(func(i *Issuer) { i.MaxTokenLifetime = 0 }), "maximum token lifetime"},
 		{"issuer_large_key", issuer(func(i *Issuer) { i.Keys = []Key{{SPKI: make([]byte, maxKeyInfoBytes+1)}} }), "malformed issuers"},
+		{"claim_header_without_claim", issuer(func(i *Issuer) { i.ClaimHeaders = []ClaimHeader{{Header: "x-a"}} }), "at least one key"},
+		{"claim_header_twice", claims("x-a", "x-a"), `claim header "x-a" stands twice`},
+		{"too_many_claim_headers", issuer(func(i *Issuer) {
+			i.ClaimHeaders = slices.Repeat([]ClaimHeader{{Header: "x-a", Claim: []string{"a"}}}, MaxClaimHeaders+1)
+		}), "more than 32 claim headers"},
+
+		{"revoked_of_unknown_issuer", revoked(RevokedToken{"nope", "a", 1}), `revoked token of unknown issuer "nope"`},
+		{"revoked_without_id", revoked(RevokedToken{"kc", "", 1}), `issuer "kc": its id has 1 to 1024 bytes`},
+		{"revoked_with_a_long_id", revoked(RevokedToken{"kc", strings.Repeat("a", MaxTokenIDBytes+1), 1}), "1 to 1024 bytes"},
+		{"revoked_for_ever", revoked(RevokedToken{"kc", "a", 0}), "when it expires must be known"},
+		{"revoked_twice", revoked(RevokedToken{"kc", "a", 1}, RevokedToken{"kc", "a", 2}), `revoked token "a" of issuer "kc" stands twice`},
+		{"too_many_revoked", revoked(make([]RevokedToken, MaxRevokedTokens+1)...), "100001 revoked tokens, more than 100000"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -168,6 +188,7 @@ func TestBuildDoesNotDependOnOrder(t *testing.T) {
 		shuffle(r, src.Roles)
 		shuffle(r, src.Services)
 		shuffle(r, src.Issuers)
+		shuffle(r, src.Revoked)
 		for i := range src.Groups {
 			shuffle(r, src.Groups[i].Members)
 			shuffle(r, src.Groups[i].Policies)

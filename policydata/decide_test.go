@@ -60,6 +60,7 @@ func story() Source {
 			{Name: "off", Disabled: true, Role: "mlops-runtime", Identities: []ServiceIdentity{{Issuer: "kc", Client: "off-client"}}},
 		},
 		Issuers: []Issuer{{Name: "kc", Issuer: "https://kc", Audiences: []string{"a"}, Algorithms: []string{"RS256"}, UsernameClaims: [][]string{{"sub"}}, MaxTokenLifetime: 3600}},
+		Revoked: []RevokedToken{{"kc", "t-1", 1_800_000_000}, {"kc", "t-2", 1_800_000_000}},
 	}
 }
 

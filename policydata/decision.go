@@ -29,7 +29,8 @@ type Identity struct {
 	Groups []string // mapped, trimmed and prefixed; no names that begin with "system:"
 	Roles  []string // mapped; no names that begin with "system:"
 
-	IssuedAt int64 // "iat", seconds; 0 if absent
+	IssuedAt int64  // "iat", seconds; 0 if absent
+	TokenID  string // "jti" (RFC 7519 section 4.1.7); "" if absent
 	// RequireKnownUser is the issuer's setting.
 	RequireKnownUser bool
 }

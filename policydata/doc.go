@@ -53,7 +53,7 @@
 // first record and their number. A snapshot is
 //
 //	header          64 bytes
-//	section table   25 entries of 16 bytes
+//	section table   26 entries of 16 bytes
 //	sections        each begins at a multiple of 8; zeroes between
 //	signature block
 //
@@ -61,7 +61,7 @@
 //
 //	 0  8 bytes  magic: the text "SALLYPRT"
 //	 8  u32      version of the format: 1
-//	12  u32      number of sections: 25
+//	12  u32      number of sections: 26
 //	16  u64      feature bits: 0; see Compatibility
 //	24  u64      epoch
 //	32  u64      generation; snapshots are ordered by (epoch, generation)
@@ -106,9 +106,10 @@
 //	22  delegations  24  role, flags, lists of user names, group names
 //	23  lists         4  index into what the owner's field says
 //	24  issuers       1  see below
+//	25  revoked      16  issuer's name, token's id, i64 time when the token expires
 //
-// A name, value, text, client or subject is the number of a string; a list is a
-// range of section 23. A string has at most 4096 bytes.
+// A name, value, text, client, subject or token's id is the number of a string; a
+// list is a range of section 23. A string has at most 4096 bytes.
 //
 // Flags: of a rule, 1 allows (else it denies), 2 has no hosts; of a host, 1 one
 // or more labels stand before the first, 2 the host's own API (alone, without
@@ -117,15 +118,15 @@
 // PATCH DELETE CONNECT TRACE, CORS preflight, any.
 //
 // Order. Policies, users, groups, roles, role claims and services ascend by
-// name, bytewise, each once; identities by issuer, client, subject. Rules stand
-// by policy, then index. The terminals of a range ascend by rule, then pattern;
-// the names of a delegation's lists ascend. The ranges of one section follow
-// each other without gap or overlap in the order of their owners: strings over
-// text; policies over rules; rules over methods, hosts and expressions; hosts
-// over labels; nodes over terminals (first those without "**"); services over
-// delegations; and over lists first roles, then groups, users, role claims,
-// delegations, of each record in the order of its fields. Captures alone stand
-// in the order of rules.
+// name, bytewise, each once; identities by issuer, client, subject; revoked
+// tokens by issuer, id, each once. Rules stand by policy, then index. The
+// terminals of a range ascend by rule, then pattern; the names of a delegation's
+// lists ascend. The ranges of one section follow each other without gap or
+// overlap in the order of their owners: strings over text; policies over rules;
+// rules over methods, hosts and expressions; hosts over labels; nodes over
+// terminals (first those without "**"); services over delegations; and over lists
+// first roles, then groups, users, role claims, delegations, of each record in
+// the order of its fields. Captures alone stand in the order of rules.
 //
 // The trie. Node 0 is the root, for the empty path. A pattern leads from a node
 // to its child by each segment: by an edge for a literal, by the wildcard child
@@ -188,7 +189,8 @@
 // # Compatibility
 //
 // A reader refuses a version and a feature bit that it does not know. A change
-// of the layout is a new version. A feature bit marks a snapshot of an old
+// of the layout is a new version, once there is a release: until the first one,
+// version 1 may still change. A feature bit marks a snapshot of an old
 // layout in which something means more than an old reader knows, such as a new
 // operator of conditions; Build sets it only where that is used, so that old
 // readers go on with what they understand. Numbers of operators, variables,
@@ -201,70 +203,71 @@
 //
 //	0000  53 41 4c 4c 59 50 52 54  magic
 //	0008  01 00 00 00  version 1
-//	000c  19 00 00 00  25 sections
+//	000c  1a 00 00 00  26 sections
 //	0010  00 00 00 00 00 00 00 00  no feature bits
 //	0018  01 00 00 00 00 00 00 00  epoch 1
 //	0020  07 00 00 00 00 00 00 00  generation 7
 //	0028  00 d2 49 6b 00 00 00 00  created 2027-01-15T08:00:00Z
 //	0030  00 00 00 00 00 00 00 00  never stale
-//	0038  38 03 00 00 00 00 00 00  824 bytes are signed
-//	0040  00 00 00 00 08 00 00 00 d0 01 00 00 30 00 00 00  section 0: strings, records of 8 bytes, at 0x1d0, 48 bytes
-//	0050  01 00 00 00 01 00 00 00 00 02 00 00 2e 00 00 00  section 1: text
-//	0060  02 00 00 00 04 00 00 00 30 02 00 00 10 00 00 00  section 2: seeds
-//	0070  03 00 00 00 0c 00 00 00 40 02 00 00 0c 00 00 00  section 3: policies
-//	0080  04 00 00 00 30 00 00 00 50 02 00 00 30 00 00 00  section 4: rules
-//	0090  05 00 00 00 14 00 00 00 80 02 00 00 3c 00 00 00  section 5: nodes
-//	00a0  06 00 00 00 0c 00 00 00 c0 02 00 00 18 00 00 00  section 6: edges
-//	00b0  07 00 00 00 18 00 00 00 d8 02 00 00 18 00 00 00  section 7: terminals
-//	00c0  08 00 00 00 08 00 00 00 f0 02 00 00 08 00 00 00  section 8: captures
-//	00d0  09 00 00 00 0c 00 00 00 f8 02 00 00 00 00 00 00  section 9: hosts
-//	00e0  0a 00 00 00 08 00 00 00 f8 02 00 00 00 00 00 00  section 10: labels
-//	00f0  0b 00 00 00 04 00 00 00 f8 02 00 00 00 00 00 00  section 11: methods
-//	0100  0c 00 00 00 10 00 00 00 f8 02 00 00 00 00 00 00  section 12: expressions
-//	0110  0d 00 00 00 28 00 00 00 f8 02 00 00 00 00 00 00  section 13: users
-//	0120  0e 00 00 00 04 00 00 00 f8 02 00 00 08 00 00 00  section 14: user index
-//	0130  0f 00 00 00 14 00 00 00 00 03 00 00 14 00 00 00  section 15: groups
-//	0140  10 00 00 00 04 00 00 00 18 03 00 00 08 00 00 00  section 16: group index
-//	0150  11 00 00 00 10 00 00 00 20 03 00 00 00 00 00 00  section 17: roles
-//	0160  12 00 00 00 0c 00 00 00 20 03 00 00 00 00 00 00  section 18: role claims
-//	0170  13 00 00 00 04 00 00 00 20 03 00 00 08 00 00 00  section 19: claim index
-//	0180  14 00 00 00 14 00 00 00 28 03 00 00 00 00 00 00  section 20: services
-//	0190  15 00 00 00 10 00 00 00 28 03 00 00 00 00 00 00  section 21: identities
-//	01a0  16 00 00 00 18 00 00 00 28 03 00 00 00 00 00 00  section 22: delegations
-//	01b0  17 00 00 00 04 00 00 00 28 03 00 00 04 00 00 00  section 23: lists
-//	01c0  18 00 00 00 01 00 00 00 30 03 00 00 04 00 00 00  section 24: issuers
-//	01d0  00 00 00 00 04 00 00 00  string 0: read
-//	01d8  04 00 00 00 0c 00 00 00  string 1: /docs/{page}
-//	01e0  10 00 00 00 04 00 00 00  string 2: docs
-//	01e8  14 00 00 00 04 00 00 00  string 3: page
-//	01f0  18 00 00 00 02 00 00 00  string 4: #0
-//	01f8  1a 00 00 00 14 00 00 00  string 5: system:authenticated
-//	0200  72 65 61 64 2f 64 6f 63 73 2f 7b 70 61 67 65 7d  text: read/docs/{page}
-//	0210  64 6f 63 73 70 61 67 65 23 30 73 79 73 74 65 6d  docspage#0system
-//	0220  3a 61 75 74 68 65 6e 74 69 63 61 74 65 64 00 00  :authenticated, padding
-//	0230  00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00  seeds: all 0
-//	0240  00 00 00 00 00 00 00 00 01 00 00 00 00 00 00 00  policy 0: read, rules 0 to 0; padding
-//	0250  04 00 00 00 00 00 00 00 00 00 00 00 03 00 00 00  rule 0: "#0" of policy 0, index 0, allow, any host,
-//	0260  07 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00  GET HEAD OPTIONS; no other methods, no hosts,
-//	0270  00 00 00 00 00 00 00 00 00 00 00 00 ff ff ff ff  no condition
-//	0280  ff ff ff ff 00 00 00 00 00 00 00 00 00 00 00 00  node 0: no wildcard, nothing ends
-//	0290  00 00 00 00
-//	0294  02 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00  node 1, behind docs: wildcard to node 2
-//	02a4  00 00 00 00
-//	02a8  ff ff ff ff 00 00 00 00 01 00 00 00 01 00 00 00  node 2: terminal 0 ends; padding
-//	02b8  00 00 00 00 00 00 00 00
-//	02c0  ff ff ff ff 00 00 00 00 00 00 00 00  edge: node 0 by "docs" to node 1
-//	02cc  00 00 00 00 02 00 00 00 01 00 00 00  free slot
-//	02d8  00 00 00 00 00 00 00 00 01 00 00 00 00 00 00 00  terminal 0: rule 0, path 0, /docs/{page}, capture 0
-//	02e8  01 00 00 00 00 00 00 00
-//	02f0  03 00 00 00 01 00 00 00  capture 0: page is segment 1
-//	02f8  ff ff ff ff ff ff ff ff  user index: free slots
-//	0300  05 00 00 00 00 00 00 00 01 00 00 00 01 00 00 00  group 0: system:authenticated, list 0 to 0, no roles; padding
-//	0310  00 00 00 00 00 00 00 00
-//	0318  ff ff ff ff 00 00 00 00  group index: group 0 in slot 0
-//	0320  ff ff ff ff ff ff ff ff  claim index: free slots
-//	0328  00 00 00 00 00 00 00 00  list 0: policy 0; padding
-//	0330  00 00 00 00 00 00 00 00  no issuers; padding
-//	0338  53 49 47 4e 02 00 02 00  signature block: key id of 2 bytes, signature of 2
-//	0340  6b 31 30 00  "k1", and bytes in place of a signature
+//	0038  48 03 00 00 00 00 00 00  840 bytes are signed
+//	0040  00 00 00 00 08 00 00 00 e0 01 00 00 30 00 00 00  section 0: strings, records of 8 bytes, at 0x1e0, 48 bytes
+//	0050  01 00 00 00 01 00 00 00 10 02 00 00 2e 00 00 00  section 1: text
+//	0060  02 00 00 00 04 00 00 00 40 02 00 00 10 00 00 00  section 2: seeds
+//	0070  03 00 00 00 0c 00 00 00 50 02 00 00 0c 00 00 00  section 3: policies
+//	0080  04 00 00 00 30 00 00 00 60 02 00 00 30 00 00 00  section 4: rules
+//	0090  05 00 00 00 14 00 00 00 90 02 00 00 3c 00 00 00  section 5: nodes
+//	00a0  06 00 00 00 0c 00 00 00 d0 02 00 00 18 00 00 00  section 6: edges
+//	00b0  07 00 00 00 18 00 00 00 e8 02 00 00 18 00 00 00  section 7: terminals
+//	00c0  08 00 00 00 08 00 00 00 00 03 00 00 08 00 00 00  section 8: captures
+//	00d0  09 00 00 00 0c 00 00 00 08 03 00 00 00 00 00 00  section 9: hosts
+//	00e0  0a 00 00 00 08 00 00 00 08 03 00 00 00 00 00 00  section 10: labels
+//	00f0  0b 00 00 00 04 00 00 00 08 03 00 00 00 00 00 00  section 11: methods
+//	0100  0c 00 00 00 10 00 00 00 08 03 00 00 00 00 00 00  section 12: expressions
+//	0110  0d 00 00 00 28 00 00 00 08 03 00 00 00 00 00 00  section 13: users
+//	0120  0e 00 00 00 04 00 00 00 08 03 00 00 08 00 00 00  section 14: user index
+//	0130  0f 00 00 00 14 00 00 00 10 03 00 00 14 00 00 00  section 15: groups
+//	0140  10 00 00 00 04 00 00 00 28 03 00 00 08 00 00 00  section 16: group index
+//	0150  11 00 00 00 10 00 00 00 30 03 00 00 00 00 00 00  section 17: roles
+//	0160  12 00 00 00 0c 00 00 00 30 03 00 00 00 00 00 00  section 18: role claims
+//	0170  13 00 00 00 04 00 00 00 30 03 00 00 08 00 00 00  section 19: claim index
+//	0180  14 00 00 00 14 00 00 00 38 03 00 00 00 00 00 00  section 20: services
+//	0190  15 00 00 00 10 00 00 00 38 03 00 00 00 00 00 00  section 21: identities
+//	01a0  16 00 00 00 18 00 00 00 38 03 00 00 00 00 00 00  section 22: delegations
+//	01b0  17 00 00 00 04 00 00 00 38 03 00 00 04 00 00 00  section 23: lists
+//	01c0  18 00 00 00 01 00 00 00 40 03 00 00 04 00 00 00  section 24: issuers
+//	01d0  19 00 00 00 10 00 00 00 48 03 00 00 00 00 00 00  section 25: revoked
+//	01e0  00 00 00 00 04 00 00 00  string 0: read
+//	01e8  04 00 00 00 0c 00 00 00  string 1: /docs/{page}
+//	01f0  10 00 00 00 04 00 00 00  string 2: docs
+//	01f8  14 00 00 00 04 00 00 00  string 3: page
+//	0200  18 00 00 00 02 00 00 00  string 4: #0
+//	0208  1a 00 00 00 14 00 00 00  string 5: system:authenticated
+//	0210  72 65 61 64 2f 64 6f 63 73 2f 7b 70 61 67 65 7d  text: read/docs/{page}
+//	0220  64 6f 63 73 70 61 67 65 23 30 73 79 73 74 65 6d  docspage#0system
+//	0230  3a 61 75 74 68 65 6e 74 69 63 61 74 65 64 00 00  :authenticated, padding
+//	0240  00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00  seeds: all 0
+//	0250  00 00 00 00 00 00 00 00 01 00 00 00 00 00 00 00  policy 0: read, rules 0 to 0; padding
+//	0260  04 00 00 00 00 00 00 00 00 00 00 00 03 00 00 00  rule 0: "#0" of policy 0, index 0, allow, any host,
+//	0270  07 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00  GET HEAD OPTIONS; no other methods, no hosts,
+//	0280  00 00 00 00 00 00 00 00 00 00 00 00 ff ff ff ff  no condition
+//	0290  ff ff ff ff 00 00 00 00 00 00 00 00 00 00 00 00  node 0: no wildcard, nothing ends
+//	02a0  00 00 00 00
+//	02a4  02 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00  node 1, behind docs: wildcard to node 2
+//	02b4  00 00 00 00
+//	02b8  ff ff ff ff 00 00 00 00 01 00 00 00 01 00 00 00  node 2: terminal 0 ends; padding
+//	02c8  00 00 00 00 00 00 00 00
+//	02d0  ff ff ff ff 00 00 00 00 00 00 00 00  edge: node 0 by "docs" to node 1
+//	02dc  00 00 00 00 02 00 00 00 01 00 00 00  free slot
+//	02e8  00 00 00 00 00 00 00 00 01 00 00 00 00 00 00 00  terminal 0: rule 0, path 0, /docs/{page}, capture 0
+//	02f8  01 00 00 00 00 00 00 00
+//	0300  03 00 00 00 01 00 00 00  capture 0: page is segment 1
+//	0308  ff ff ff ff ff ff ff ff  user index: free slots
+//	0310  05 00 00 00 00 00 00 00 01 00 00 00 01 00 00 00  group 0: system:authenticated, list 0 to 0, no roles; padding
+//	0320  00 00 00 00 00 00 00 00
+//	0328  ff ff ff ff 00 00 00 00  group index: group 0 in slot 0
+//	0330  ff ff ff ff ff ff ff ff  claim index: free slots
+//	0338  00 00 00 00 00 00 00 00  list 0: policy 0; padding
+//	0340  00 00 00 00 00 00 00 00  no issuers; padding
+//	0348  53 49 47 4e 02 00 02 00  signature block: key id of 2 bytes, signature of 2
+//	0350  6b 31 30 00  "k1", and bytes in place of a signature
 package policydata

@@ -64,6 +64,7 @@ const (
 	secDelegations        // of services
 	secLists              // u32 each: what ranges in other records point to
 	secIssuers            // see issuers.go
+	secRevoked            // sorted by issuer, id
 
 	numSections
 )
@@ -77,7 +78,7 @@ var recordBytes = [numSections]uint32{
 	secUsers: 40, secUserIndex: 4, secGroups: 20, secGroupIndex: 4,
 	secRoles: 16, secRoleClaims: 12, secClaimIndex: 4,
 	secServices: 20, secIdentities: 16, secDelegations: 24,
-	secLists: 4, secIssuers: 1,
+	secLists: 4, secIssuers: 1, secRevoked: 16,
 }
 
 // Field offsets within records.
@@ -132,6 +133,7 @@ const (
 	identIssuer, identClient, identSubject, identSvc = 0, 4, 8, 12 // subject: string id or none
 	delRole, delFlags, delUserFirst, delUserCount    = 0, 4, 8, 12
 	delGroupFirst, delGroupCount                     = 16, 20
+	revIssuer, revID, revExpires                     = 0, 4, 8 // expires: i64
 )
 
 // Flags of records.

@@ -9,7 +9,7 @@ import (
 // FuzzLoad takes any bytes for what a host signed: loading refuses them, or
 // deciding by them neither panics nor runs for ever.
 func FuzzLoad(f *testing.F) {
-	for _, src := range []Source{{}, story(), example(), templateRule(3), literalRules(3), conditionedRules(2)} {
+	for _, src := range []Source{{}, story(), example(), goldenSource(), templateRule(3), literalRules(3), conditionedRules(2)} {
 		body, err := Build(src)
 		if err != nil {
 			f.Fatal(err)
@@ -24,7 +24,7 @@ func FuzzLoad(f *testing.F) {
 			return
 		}
 		exercise(e, s)
-		_, _ = s.Counts(), s.TokensNotBefore("root")
+		_, _, _ = s.Counts(), s.TokensNotBefore("root"), s.RevokedUntil("kc", "a")
 		if !bytes.Equal(body, before) {
 			t.Fatal("reading changed the snapshot")
 		}
@@ -35,7 +35,7 @@ func FuzzLoad(f *testing.F) {
 // the section table: each edit is the place of a u32 as u16, and its value.
 func FuzzLoadFields(f *testing.F) {
 	var bodies [][]byte
-	for _, src := range []Source{story(), example(), conditionedRules(2)} {
+	for _, src := range []Source{story(), example(), conditionedRules(2), goldenSource()} {
 		body, err := Build(src)
 		if err != nil {
 			f.Fatal(err)

@@ -44,7 +44,7 @@ func TestGoldenSnapshot(t *testing.T) {
 	if s.Epoch() != 1 || s.Generation() != 7 || s.Created() != 1_800_000_000 || s.Expires() != 1_900_000_000 || s.KeyID() != "golden" || s.Size() != len(b) {
 		t.Errorf("header: %d %d %d %d %q %d", s.Epoch(), s.Generation(), s.Created(), s.Expires(), s.KeyID(), s.Size())
 	}
-	want := Counts{Policies: 9, Rules: 10, Paths: 10, Users: 2, Groups: 3, Roles: 3, Services: 2, Issuers: 1}
+	want := Counts{Policies: 9, Rules: 10, Paths: 10, Users: 2, Groups: 3, Roles: 3, Services: 2, Issuers: 1, Revoked: 2}
 	if s.Counts() != want {
 		t.Errorf("%+v", s.Counts())
 	}
@@ -55,6 +55,13 @@ func TestGoldenSnapshot(t *testing.T) {
 		if got := s.TokensNotBefore(user); got != 0 {
 			t.Errorf("tokens of %q not before %d", user, got)
 		}
+	}
+	if got := s.RevokedUntil("kc", "b"); got != 1_800_000_600 {
+		t.Errorf("revoked until %d", got)
+	}
+	i := s.Issuers()[0]
+	if want := goldenSource().Issuers[0]; !i.Equal(&want) || !i.FetchedKeys || len(i.ClaimHeaders) != 1 {
+		t.Errorf("%+v", i)
 	}
 	for _, tt := range []struct {
 		req  Request
@@ -93,7 +100,10 @@ func goldenSource() Source {
 	}}})
 	src.Groups[2].Policies = []string{"conditions"}
 	src.Issuers[0].Keys = []Key{{ID: "k", Algorithm: "RS256", SPKI: []byte{0x30, 0x00}}}
+	src.Issuers[0].FetchedKeys = true
 	src.Issuers[0].ClientClaims = [][]string{{"azp"}, {"client_id"}}
+	src.Issuers[0].ClaimHeaders = []ClaimHeader{{Header: "x-tenant", Claim: []string{"tenant", "id"}}}
+	src.Revoked = []RevokedToken{{"kc", "b", 1_800_000_600}, {"kc", "a", 1_800_000_500}}
 	return src
 }
 

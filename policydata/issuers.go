@@ -14,6 +14,7 @@ const (
 	maxIssuerList   = 1024     // entries of any list of an issuer
 	maxIssuerText   = 4096     // bytes of any text of an issuer
 	maxIssuerSpan   = 1 << 40  // seconds; far beyond any sensible duration
+	maxHeaderBytes  = 64       // of the name of a claim's header
 	maxKeyInfoBytes = 16 << 10 // bytes of a public key
 	algorithmNames  = " RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 ES512 EdDSA "
 )
@@ -45,11 +46,18 @@ func (i *Issuer) Check() error {
 			return fmt.Errorf("algorithm %q is not one of%s", a, strings.TrimSuffix(algorithmNames, " "))
 		}
 	}
-	return i.checkClaimPaths()
+	if err := i.checkClaimPaths(); err != nil {
+		return err
+	}
+	return i.checkClaimHeaders()
 }
 
 func (i *Issuer) checkClaimPaths() error {
-	for _, paths := range [][][]string{i.UsernameClaims, i.GroupsClaims, i.RolesClaims, i.ClientClaims} {
+	var headers [][]string
+	for _, h := range i.ClaimHeaders {
+		headers = append(headers, h.Claim)
+	}
+	for _, paths := range [][][]string{i.UsernameClaims, i.GroupsClaims, i.RolesClaims, i.ClientClaims, headers} {
 		for _, path := range paths {
 			if len(path) == 0 || slices.Contains(path, "") {
 				return errors.New("a claim path needs at least one key, none of them empty")
@@ -108,6 +116,7 @@ func (w *issuerWriter) issuer(i *Issuer) {
 		w.text(k.Algorithm)
 		w.text(string(k.SPKI))
 	}
+	w.flag(i.FetchedKeys)
 	w.text(i.UsernamePrefix)
 	w.text(i.GroupsPrefix)
 	w.text(i.TrimGroup)
@@ -116,6 +125,11 @@ func (w *issuerWriter) issuer(i *Issuer) {
 		for _, p := range paths {
 			w.texts(p)
 		}
+	}
+	w.number(int64(len(i.ClaimHeaders)))
+	for _, h := range i.ClaimHeaders {
+		w.text(h.Header)
+		w.texts(h.Claim)
 	}
 	w.number(i.ClockSkew)
 	w.number(i.MaxTokenLifetime)
@@ -192,6 +206,7 @@ func (r *issuerReader) issuer() Issuer {
 			SPKI:      []byte(r.text(maxKeyInfoBytes)),
 		})
 	}
+	i.FetchedKeys = r.flag()
 	i.UsernamePrefix = r.text(maxIssuerText)
 	i.GroupsPrefix = r.text(maxIssuerText)
 	i.TrimGroup = r.text(maxIssuerText)
@@ -199,6 +214,9 @@ func (r *issuerReader) issuer() Issuer {
 		for range r.count(maxIssuerList, 8) {
 			*paths = append(*paths, r.texts())
 		}
+	}
+	for range r.count(MaxClaimHeaders, 8) {
+		i.ClaimHeaders = append(i.ClaimHeaders, ClaimHeader{Header: r.text(maxHeaderBytes), Claim: r.texts()})
 	}
 	i.ClockSkew = r.number(8)
 	i.MaxTokenLifetime = r.number(8)

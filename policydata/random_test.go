@@ -59,6 +59,9 @@ func (r random) source() Source {
 		{Name: "s1", Disabled: r.IntN(2) == 0, Role: "r1", Identities: []ServiceIdentity{{"kc", "d", ""}}, Delegation: r.delegation()},
 	}
 	src.Issuers = []Issuer{testIssuer("kc"), testIssuer("other")}
+	for _, id := range some(r, 5, "t0", "t1", "t2", "t3", "t4") {
+		src.Revoked = append(src.Revoked, RevokedToken{Issuer: pick(r, "kc", "other"), ID: id, Expires: 1 + r.Int64N(9)})
+	}
 	return src
 }
 

@@ -155,7 +155,7 @@ func (s *Snapshot) Issuers() []Issuer { return s.issuers }
 
 // Counts says how many entities a snapshot holds.
 type Counts struct {
-	Policies, Rules, Paths, Users, Groups, Roles, Services, Issuers int
+	Policies, Rules, Paths, Users, Groups, Roles, Services, Issuers, Revoked int
 }
 
 // Counts returns how many entities the snapshot holds.
@@ -164,6 +164,7 @@ func (s *Snapshot) Counts() Counts {
 	return Counts{
 		Policies: n(secPolicies), Rules: n(secRules), Paths: n(secTerminals), Users: n(secUsers),
 		Groups: n(secGroups), Roles: n(secRoles), Services: n(secServices), Issuers: len(s.issuers),
+		Revoked: n(secRevoked),
 	}
 }
 

@@ -17,6 +17,7 @@ type Source struct {
 	Roles    []Role
 	Services []Service
 	Issuers  []Issuer
+	Revoked  []RevokedToken
 }
 
 // Policy is a named, ordered list of rules.
@@ -114,6 +115,9 @@ type Issuer struct {
 	Audiences  []string
 	Algorithms []string // "RS256", ... (RFC 7518 section 3.1, RFC 8037 section 3.1)
 	Keys       []Key
+	// FetchedKeys: the host fetches the keys, so a "kid" that is not among them
+	// may be that of a key that it does not have yet.
+	FetchedKeys bool
 
 	UsernamePrefix string
 	GroupsPrefix   string
@@ -127,6 +131,8 @@ type Issuer struct {
 	RolesClaims    [][]string
 	ClientClaims   [][]string
 
+	ClaimHeaders []ClaimHeader
+
 	ClockSkew        int64 // seconds
 	MaxTokenLifetime int64 // seconds, exp minus iat; more is refused
 	RequireKnownUser bool
@@ -137,6 +143,19 @@ type Key struct {
 	ID        string // "kid" (RFC 7517 section 4.5); may be empty
 	Algorithm string // "alg" (RFC 7517 section 4.4); "": any that fits the key's type
 	SPKI      []byte // the key as a DER SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7)
+}
+
+// ClaimHeader hands a claim to the upstream, as the value of a header.
+type ClaimHeader struct {
+	Header string   // in lower case
+	Claim  []string // claim path
+}
+
+// RevokedToken is a token that is refused until it would have expired anyway.
+type RevokedToken struct {
+	Issuer  string // name of an Issuer
+	ID      string // "jti" (RFC 7519 section 4.1.7)
+	Expires int64  // when the token expires by itself; required
 }
 
 // Limits of a Source, checked by Build. They bound what one snapshot can cost
@@ -152,4 +171,7 @@ const (
 	MaxClockSkew       = 3600 // seconds; more would take the meaning from "exp"
 	MaxExprNodes       = 256
 	MaxExprDepth       = 32
+	MaxClaimHeaders    = 32
+	MaxRevokedTokens   = 100_000
+	MaxTokenIDBytes    = 1024 // of a revoked token's "jti"
 )

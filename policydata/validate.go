@@ -18,6 +18,7 @@ func (s *Snapshot) validate() error {
 	v.trie()
 	v.principals()
 	v.services()
+	v.revoked()
 	v.allUsed()
 	if v.err != nil {
 		return v.err

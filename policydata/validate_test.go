@@ -149,6 +149,11 @@ func TestLoadRefusesBadBodies(t *testing.T) {
 		{"identities_unsorted", swap(secIdentities, 0, 1), "identities are not in ascending order"},
 		{"identity_service", field(secIdentities, 0, identSvc, none), "index out of range"},
 		{"issuers", field(secIssuers, 0, 0, 1<<20), "malformed issuers"},
+		{"revoked_issuer", field(secRevoked, 0, revIssuer, none), "index out of range"},
+		{"revoked_id", field(secRevoked, 1, revID, none), "index out of range"},
+		{"revoked_unsorted", swap(secRevoked, 0, 1), "revoked tokens are not in ascending order"},
+		{"revoked_twice", func(e *edit) { e.set(secRevoked, 1, revID, e.field(secRevoked, 0, revID)) }, "ascending order"},
+		{"revoked_for_ever", func(e *edit) { e.set(secRevoked, 0, revExpires, 0) }, "never expires"},
 	}
 	body, err := Build(story())
 	if err != nil {

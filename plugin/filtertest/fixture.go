@@ -104,8 +104,13 @@ func (f *Fixture) mint(t testing.TB) {
 
 func sign(t testing.TB, method jwt.SigningMethod, key any, claims jwt.MapClaims) string {
 	t.Helper()
+	return signAs(t, method, method.Alg(), key, claims)
+}
+
+func signAs(t testing.TB, method jwt.SigningMethod, kid string, key any, claims jwt.MapClaims) string {
+	t.Helper()
 	token := jwt.NewWithClaims(method, claims)
-	token.Header["kid"] = method.Alg()
+	token.Header["kid"] = kid
 	raw, err := token.SignedString(key)
 	if err != nil {
 		t.Fatal(err)

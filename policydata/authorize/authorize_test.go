@@ -43,6 +43,12 @@ type claims map[string]any
 // unless they are given; one that is nil is left out.
 func sign(t testing.TB, issuer string, given claims) string {
 	t.Helper()
+	return signWith(t, issuer, "", given)
+}
+
+// signWith is sign with a "kid", unless it is empty.
+func signWith(t testing.TB, issuer, kid string, given claims) string {
+	t.Helper()
 	all := claims{"iss": "https://" + issuer, "sub": "eric", "aud": "api", "iat": now - 10, "exp": now + 300}
 	for name, value := range given {
 		all[name] = value
@@ -52,7 +58,11 @@ func sign(t testing.TB, issuer string, given claims) string {
 	}
 	alg := map[string]string{"kc": "ES256", "other": "RS256"}[issuer]
 	encode := base64.RawURLEncoding.EncodeToString
-	input := encode([]byte(`{"alg":"`+alg+`"}`)) + "." + encode(must(json.Marshal(all)))
+	header := map[string]string{"alg": alg}
+	if kid != "" {
+		header["kid"] = kid
+	}
+	input := encode(must(json.Marshal(header))) + "." + encode(must(json.Marshal(all)))
 	digest := sha256.Sum256([]byte(input))
 	var signature []byte
 	switch key := keys()[issuer].(type) {

@@ -25,9 +25,14 @@ type Engine struct {
 	evaluator *policydata.Evaluator
 	cache     *token.Cache // nil: every token is verified
 
+	claimHeaders map[string]bool // names of the claim headers of all issuers
+
 	// Of the decision that is being made; here, so that it allocates nothing.
 	request  policydata.Request
 	identity policydata.Identity
+	claims   string // the payload that the identity was mapped from; "" if there was none
+	unproven string // the token, where it was bad_token
+	now      int64
 }
 
 // New returns an Engine over a snapshot, which may be nil: then every request
@@ -42,6 +47,7 @@ func New(s *policydata.Snapshot, source TokenSource, options ...token.Option) (*
 		return nil, err
 	}
 	e.verifier = v
+	e.claimHeaders = claimHeaderNames(s.Issuers())
 	return e, nil
 }
 
@@ -77,15 +83,34 @@ func issuerNamed(issuers []policydata.Issuer, name string) *policydata.Issuer {
 	return nil
 }
 
-func (e *Engine) verify(raw string, now int64) (policydata.Identity, policydata.Reason) {
-	var id policydata.Identity
-	var reason policydata.Reason
+// verify verifies a token and sets e.identity to whom it names.
+func (e *Engine) verify(raw string, now int64) (reason policydata.Reason) {
+	var claims token.Claims
 	if e.cache != nil {
-		id, _, reason = e.verifier.VerifyCached(e.cache, raw, now)
+		e.identity, claims, reason = e.verifier.VerifyCached(e.cache, raw, now)
 	} else {
-		id, _, reason = e.verifier.Verify(raw, now)
+		e.identity, claims, reason = e.verifier.Verify(raw, now)
 	}
-	return id, reason
+	e.claims = claims.Payload
+	switch {
+	case reason == policydata.ReasonBadToken:
+		e.unproven = raw
+	case reason == policydata.ReasonAllowed && e.revoked():
+		return policydata.ReasonRevoked
+	}
+	return reason
+}
+
+// MissingKey says what the last decision lacked, if [Engine.Authorize] answered
+// bad_token for nothing but a key: the issuer's keys are fetched, and none of
+// those that the snapshot has is the one that the token names by its "kid".
+// What can be checked without the key was checked, so that a token which could
+// not be accepted anyway asks for none. Both texts are the token's, so anybody's.
+func (e *Engine) MissingKey() (iss, kid string, ok bool) {
+	if e.unproven == "" {
+		return "", "", false
+	}
+	return e.verifier.MissingKey(e.unproven, e.now)
 }
 
 // Authorize decides r at a time in seconds since the Unix epoch. The decision
@@ -95,13 +120,8 @@ func (e *Engine) Authorize(r *Request, now int64) policydata.Decision {
 		return d
 	}
 	raw, reason := e.source.find(r.Headers)
-	if raw == "" {
-		e.identity = policydata.Identity{}
-		return e.finish(reason)
-	}
-	e.identity, reason = e.verify(raw, now)
-	if reason == policydata.ReasonAllowed && e.revoked(&e.identity) {
-		reason = policydata.ReasonRevoked
+	if raw != "" {
+		reason = e.verify(raw, now)
 	}
 	return e.finish(reason)
 }
@@ -122,6 +142,7 @@ func (e *Engine) AuthorizeClaims(r *Request, claims string, now int64) policydat
 	}
 	var reason policydata.Reason
 	e.identity, reason = token.Map(issuer, claims)
+	e.claims = claims
 	return e.finish(reason)
 }
 
@@ -138,6 +159,7 @@ func (e *Engine) AuthorizeIdentity(r *Request, id *policydata.Identity, now int6
 // begin makes the steps before the token, and prepares e.request. It is not ok
 // if one of them decides.
 func (e *Engine) begin(r *Request, now int64) (policydata.Decision, bool) {
+	e.identity, e.claims, e.unproven, e.now = policydata.Identity{}, "", "", now
 	if e.snapshot == nil {
 		return policydata.Decision{Reason: policydata.ReasonNoSnapshot}, false
 	}
@@ -175,10 +197,15 @@ func (e *Engine) Issuer() string { return e.identity.Iss }
 func (e *Engine) Groups() []string { return e.evaluator.Groups() }
 
 // revoked reports whether the user's tokens up to a later time than this one's
-// were revoked. A token that doesn't say when it was issued counts as older.
-func (e *Engine) revoked(id *policydata.Identity) bool {
-	notBefore := e.snapshot.TokensNotBefore(id.User)
-	return notBefore != 0 && id.IssuedAt < notBefore
+// were revoked, or this one by its id. A token that doesn't say when it was
+// issued counts as older. A revocation by id counts as long as the snapshot has
+// it: that the token has expired by then was checked already, by its own "exp".
+func (e *Engine) revoked() bool {
+	id := &e.identity
+	if notBefore := e.snapshot.TokensNotBefore(id.User); notBefore != 0 && id.IssuedAt < notBefore {
+		return true
+	}
+	return id.TokenID != "" && e.snapshot.RevokedUntil(id.Issuer, id.TokenID) != 0
 }
 
 // isPreflight reports whether r is a CORS preflight (Fetch standard, "HTTP

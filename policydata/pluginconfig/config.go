@@ -8,11 +8,15 @@
 //	  "snapshot": "<base64>",
 //	  "token": {"header": "x-token"},
 //	  "remove_token": false,
-//	  "identity_headers": false
+//	  "identity_headers": false,
+//	  "host": {"cluster": "sallyport_host", "authority": "sallyport"}
 //	}
 //
 // A snapshot needs trusted_keys. Without snapshot every request is answered
-// 503. Unknown members are refused.
+// 503. host says where the filter asks for a key that a token names and the
+// snapshot does not have: a cluster of the proxy, and the Host header, which is
+// "sallyport" by default; without it no key is asked for. Unknown members are
+// refused.
 //
 // A host that pushes large snapshots sends the binary form: the text "SPCF",
 // the length of the JSON object as a little-endian uint32, the object, and
@@ -42,7 +46,13 @@ type Config struct {
 
 	RemoveToken     bool // take the token off what goes to the upstream
 	IdentityHeaders bool // send x-sallyport-user, -groups and -generation to the upstream
+
+	HostCluster   string // the proxy's cluster that is the host; "": the filter asks nobody
+	HostAuthority string // the host's name in requests; "": DefaultAuthority
 }
+
+// DefaultAuthority is the host's name in requests of the filter.
+const DefaultAuthority = "sallyport"
 
 // Where the filter puts its decision: a property, which proxies keep as filter
 // state below "wasm.", as in %FILTER_STATE(wasm.sallyport:PLAIN)%.
@@ -57,6 +67,7 @@ const (
 	maxTrustedKeys = 16
 	maxKeyBytes    = 4096
 	maxNameBytes   = 64 // of the header or cookie with the token
+	maxHostBytes   = 255
 )
 
 // Parse reads a configuration in either form. The error names the member that
@@ -119,6 +130,8 @@ func (c *Config) member(name string, value gjson.Result) error {
 		return readBool(value, &c.RemoveToken)
 	case "identity_headers":
 		return readBool(value, &c.IdentityHeaders)
+	case "host":
+		return c.host(value)
 	}
 	return errors.New("unknown member")
 }
@@ -162,6 +175,39 @@ func (c *Config) tokenSource(value gjson.Result) error {
 		err = errors.New("want either header or cookie")
 	}
 	return err
+}
+
+func (c *Config) host(value gjson.Result) error {
+	if !value.IsObject() {
+		return errors.New(`want {"cluster": "..."}`)
+	}
+	var err error
+	value.ForEach(func(name, v gjson.Result) bool {
+		switch {
+		case v.Type != gjson.String || !isVisible(v.Str):
+			err = fmt.Errorf("%s: want a text of 1 to %d visible ASCII characters", name.Str, maxHostBytes)
+		case name.Str == "cluster":
+			c.HostCluster = v.Str
+		case name.Str == "authority":
+			c.HostAuthority = v.Str
+		default:
+			err = fmt.Errorf("%s: unknown member", name.Str)
+		}
+		return err == nil
+	})
+	if err == nil && c.HostCluster == "" {
+		err = errors.New("want a cluster")
+	}
+	return err
+}
+
+func isVisible(s string) bool {
+	for i := range len(s) {
+		if s[i] <= 0x20 || s[i] >= 0x7F {
+			return false
+		}
+	}
+	return s != "" && len(s) <= maxHostBytes
 }
 
 // isName reports whether s may name a header or a cookie.
@@ -229,6 +275,13 @@ func (c *Config) appendObject(out, snapshot []byte) []byte {
 	}
 	if c.IdentityHeaders {
 		out = append(out, `,"identity_headers":true`...)
+	}
+	if c.HostCluster != "" {
+		out = appendText(append(out, `,"host":{"cluster":`...), c.HostCluster)
+		if c.HostAuthority != "" {
+			out = appendText(append(out, `,"authority":`...), c.HostAuthority)
+		}
+		out = append(out, '}')
 	}
 	return append(out, '}')
 }

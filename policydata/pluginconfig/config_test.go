@@ -20,7 +20,8 @@ var configs = map[string]pluginconfig.Config{
 	"snapshot": {TrustedKeys: [][]byte{{1, 2, 3}, {4}}, Snapshot: []byte("\x00\xffsnapshot")},
 	"header":   {TrustedKeys: [][]byte{{1}}, TokenHeader: "x-token", RemoveToken: true},
 	"cookie":   {TrustedKeys: [][]byte{{1}}, TokenCookie: "sid", IdentityHeaders: true},
-	"all":      {TrustedKeys: [][]byte{{1}}, Snapshot: []byte("SPCF"), TokenHeader: "a", RemoveToken: true, IdentityHeaders: true},
+	"all":      {TrustedKeys: [][]byte{{1}}, Snapshot: []byte("SPCF"), TokenHeader: "a", RemoveToken: true, IdentityHeaders: true, HostCluster: "sallyport_host"},
+	"host":     {TrustedKeys: [][]byte{{1}}, HostCluster: `a"b\c`, HostAuthority: "host.example:8470"},
 }
 
 func TestRoundTrip(t *testing.T) {
@@ -129,6 +130,16 @@ func TestParseRefuses(t *testing.T) {
 		{"token_header_bad", object(`"token":{"header":"a b"}`), "token: header: unknown member or bad name"},
 		{"token_header_pseudo", object(`"token":{"header":":path"}`), "token: header: unknown member or bad name"},
 		{"token_cookie_bad", object(`"token":{"cookie":"a=b"}`), "token: cookie: unknown member or bad name"},
+		{"host_no_object", object(`"host":"sallyport_host"`), `host: want {"cluster"`},
+		{"host_null", object(`"host":null`), `host: want {"cluster"`},
+		{"host_empty", object(`"host":{}`), "host: want a cluster"},
+		{"host_without_cluster", object(`"host":{"authority":"a"}`), "host: want a cluster"},
+		{"host_cluster_empty", object(`"host":{"cluster":""}`), "host: cluster: want a text"},
+		{"host_cluster_no_text", object(`"host":{"cluster":1}`), "host: cluster: want a text"},
+		{"host_cluster_too_long", object(`"host":{"cluster":"` + strings.Repeat("a", 256) + `"}`), "host: cluster: want a text"},
+		{"host_authority_with_a_line_end", object(`"host":{"cluster":"a","authority":"b\r\nc: d"}`), "host: authority: want a text"},
+		{"host_authority_not_ASCII", object(`"host":{"cluster":"a","authority":"ü"}`), "host: authority: want a text"},
+		{"host_unknown", object(`"host":{"cluster":"a","path":"/"}`), "host: path: unknown member"},
 		{"binary_cut", "SPCF\x01\x00", "truncated"},
 		{"binary_length_beyond", binaryForm("{"+keys+"}", 1<<31, ""), "truncated"},
 		{"binary_without_object", binaryForm("", 0, ""), "plugin configuration: "},

@@ -18,7 +18,7 @@ const maxDate = 253402300799
 // registered are the registered claims (RFC 7519 section 4.1) that are checked.
 // An absent one does not Exist.
 type registered struct {
-	iss, sub, aud, exp, nbf, iat, act gjson.Result
+	iss, sub, aud, exp, nbf, iat, jti, act gjson.Result
 }
 
 func readClaims(payload gjson.Result) (c registered) {
@@ -36,6 +36,8 @@ func readClaims(payload gjson.Result) (c registered) {
 			c.nbf = value
 		case "iat":
 			c.iat = value
+		case "jti":
+			c.jti = value
 		case "act":
 			c.act = value
 		}
@@ -65,6 +67,7 @@ func numericDate(value gjson.Result) (seconds float64, ok bool) {
 //     mean something else here;
 //   - "sub" or the client is there and no string: it decides whether a service
 //     acts for itself, so it can't count as absent;
+//   - "jti" is there and no string: by it the token could not be revoked;
 //   - there are more than MaxMapped groups or roles.
 //
 // A claim that is null is absent, except "act". Groups and roles are strings in
@@ -83,9 +86,10 @@ func mapClaims(issuer *policydata.Issuer, payload gjson.Result, c *registered) (
 	user, userOK := mapUser(issuer, payload)
 	client, clientOK := stringOrAbsent(first(payload, issuer.ClientClaims))
 	subject, subjectOK := stringOrAbsent(c.sub)
+	id, idOK := stringOrAbsent(c.jti)
 	groups, groupsOK := mapNames(payload, issuer.GroupsClaims, issuer.TrimGroup, issuer.GroupsPrefix)
 	roles, rolesOK := mapNames(payload, issuer.RolesClaims, "", "")
-	if !userOK || !clientOK || !subjectOK || !groupsOK || !rolesOK {
+	if !userOK || !clientOK || !subjectOK || !idOK || !groupsOK || !rolesOK {
 		return policydata.Identity{}, policydata.ReasonBadToken
 	}
 	identity := policydata.Identity{
@@ -96,6 +100,7 @@ func mapClaims(issuer *policydata.Issuer, payload gjson.Result, c *registered) (
 		Subject:          subject,
 		User:             user,
 		Client:           client,
+		TokenID:          id,
 		HasActor:         c.act.Exists(),
 		Groups:           groups,
 		Roles:            roles,

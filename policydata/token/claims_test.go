@@ -52,6 +52,10 @@ func TestMap(t *testing.T) {
 		}, `"groups":["/a","//b","c","/","/*","/system:d","/bar/foo"]`, groups("kc:a", "kc:/b", "kc:c", "kc:bar/foo")},
 		{"groups: the prefix can't make a system name", func(i *policydata.Issuer) { i.GroupsPrefix = "sys" }, `"groups":["tem:a"]`, groups()},
 
+		{"jti: a string", nil, `"jti":"t-1"`, func(i *policydata.Identity) { i.TokenID = "t-1" }},
+		{"jti: null is absent", nil, `"jti":null`, groups()},
+		{"jti: by a number no token could be revoked", nil, `"jti":1`, nil},
+
 		{"roles: a nested path", nil, `"realm_access":{"roles":["r","system:r"]}`, func(i *policydata.Identity) { i.Roles = []string{"r"} }},
 		{"roles: a path through no object", nil, `"realm_access":["roles"]`, groups()},
 		{"roles: too many", nil, `"realm_access":{"roles":` + many(token.MaxMapped+1) + `}`, nil},

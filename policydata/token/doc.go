@@ -18,6 +18,8 @@
 //  7. "aud": bad_audience
 //  8. the maximum lifetime, then the claims of [Map]: bad_token
 //
+// Whether the token was revoked is asked behind that, by package authorize.
+//
 // A claim of a wrong type is bad_token at the place of its check.
 //
 // Decisions that the RFCs leave open, each on the strict side unless real

@@ -97,34 +97,56 @@ func (v *Verifier) Verify(raw string, now int64) (policydata.Identity, Claims, p
 	refuse := func(reason policydata.Reason) (policydata.Identity, Claims, policydata.Reason) {
 		return policydata.Identity{}, Claims{}, reason
 	}
-	t, ok := parseCompact(raw)
-	if !ok {
-		return refuse(policydata.ReasonBadToken)
-	}
-	payload, ok := parseObject(t.payload)
-	if !ok {
-		return refuse(policydata.ReasonBadToken)
-	}
-	claims := readClaims(payload)
-	issuer := v.issuers[claims.iss.Str]
-	if issuer == nil || claims.iss.Type != gjson.String {
-		return refuse(policydata.ReasonUnknownIssuer)
+	t, reason := v.parse(raw)
+	if reason != policydata.ReasonAllowed {
+		return refuse(reason)
 	}
 	if !t.header.fitsJWT() {
 		return refuse(policydata.ReasonBadToken)
 	}
-	if reason := issuer.verify(&t, v.signature); reason != policydata.ReasonAllowed {
+	if reason := t.issuer.verify(&t.compact, v.signature); reason != policydata.ReasonAllowed {
 		return refuse(reason)
 	}
-	if reason := issuer.checkClaims(&claims, now); reason != policydata.ReasonAllowed {
-		return refuse(reason)
-	}
-	identity, reason := mapClaims(&issuer.Issuer, payload, &claims)
+	identity, reason := t.identity(now)
 	if reason != policydata.ReasonAllowed {
 		return refuse(reason)
 	}
-	exp, _ := numericDate(claims.exp)
-	return identity, Claims{Payload: t.payload, Expires: int64(exp) + issuer.ClockSkew}, policydata.ReasonAllowed
+	exp, _ := numericDate(t.claims.exp)
+	return identity, Claims{Payload: t.payload, Expires: int64(exp) + t.issuer.ClockSkew}, policydata.ReasonAllowed
+}
+
+// parsed is a token of a trusted issuer, as the token says; nothing of it is
+// verified.
+type parsed struct {
+	compact
+	object gjson.Result // the payload
+	claims registered
+	issuer *issuer
+}
+
+// parse makes the checks before those of the header: structure and issuer.
+func (v *Verifier) parse(raw string) (t parsed, reason policydata.Reason) {
+	var ok bool
+	if t.compact, ok = parseCompact(raw); !ok {
+		return parsed{}, policydata.ReasonBadToken
+	}
+	if t.object, ok = parseObject(t.payload); !ok {
+		return parsed{}, policydata.ReasonBadToken
+	}
+	t.claims = readClaims(t.object)
+	t.issuer = v.issuers[t.claims.iss.Str]
+	if t.issuer == nil || t.claims.iss.Type != gjson.String {
+		return parsed{}, policydata.ReasonUnknownIssuer
+	}
+	return t, policydata.ReasonAllowed
+}
+
+// identity makes the checks behind that of the signature: of the claims.
+func (t *parsed) identity(now int64) (policydata.Identity, policydata.Reason) {
+	if reason := t.issuer.checkClaims(&t.claims, now); reason != policydata.ReasonAllowed {
+		return policydata.Identity{}, reason
+	}
+	return mapClaims(&t.issuer.Issuer, t.object, &t.claims)
 }
 
 // VerifySignature checks a compact JWS against keys and the algorithms that are

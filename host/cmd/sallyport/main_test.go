@@ -30,6 +30,8 @@ func TestMain(m *testing.M) {
 //	serve [FLAG]   starts a host on ./data and free ports, and sets
 //	               SALLYPORT_SERVER, and the credentials if it prints some
 //	stop           ends it, and writes serve.out and serve.err
+//	idp KID...     has an issuer list these keys, or be down ("idp down"); the first
+//	               writes ca.pem and idp.yaml, an Issuer found by discovery
 //	http M URL [N] asks the host as the first user, or as nobody where N is
 //	               "anonymous", or with a token, and prints status and body
 func TestScript(t *testing.T) {
@@ -50,6 +52,7 @@ func TestScript(t *testing.T) {
 			// for goroutines that are still running.
 			env.Setenv("GORACE", "atexit_sleep_ms=0")
 			env.Values[hostKey{}] = &runningHost{}
+			env.Values[idpKey{}] = &idpServer{}
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
@@ -57,6 +60,7 @@ func TestScript(t *testing.T) {
 			"serve":  serve,
 			"stop":   stop,
 			"http":   ask,
+			"idp":    runIDP,
 		},
 	})
 }

@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"sallyport/host"
 	"sallyport/host/internal/filterwasm"
+	"sallyport/host/internal/keyfetch"
 )
 
 func newServe() *cobra.Command {
@@ -49,6 +51,12 @@ func addServerFlags(cmd *cobra.Command, c *host.Config) {
 	f.StringVar(&c.XDSAddr, "xds", defaultXDSAddr, "address of xDS")
 	f.BoolVar(&c.IdentityHeaders, "identity-headers", false,
 		"have proxies send x-sallyport-user, -groups and -generation to the upstream")
+	f.BoolVar(&c.IssuerAllowHTTP, strings.TrimPrefix(keyfetch.AllowHTTPFlag, "--"), false,
+		"fetch the keys of issuers by http, too: whoever is in between can then sign tokens")
+	f.BoolVar(&c.IssuerAllowPrivate, strings.TrimPrefix(keyfetch.AllowPrivateFlag, "--"), false,
+		"fetch the keys of issuers from loopback and private addresses, too")
+	f.StringVar(&c.IssuerCAFile, strings.TrimPrefix(keyfetch.CAFileFlag, "--"), "",
+		"PEM file of certificate authorities that issuers' certificates may be of, beside the system's")
 	f.BoolVar(&c.RemoveToken, "remove-token", false, "have proxies take the token off what goes to the upstream")
 }
 

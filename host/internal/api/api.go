@@ -27,6 +27,7 @@ import (
 
 	"sallyport/host/internal/check"
 	"sallyport/host/internal/directory"
+	"sallyport/host/internal/issuerkeys"
 	"sallyport/host/internal/publish"
 	"sallyport/policydata"
 )
@@ -38,6 +39,7 @@ const maxCheckBytes = 1 << 20
 type Options struct {
 	Directory *directory.Directory
 	Publisher *publish.Publisher
+	Keys      *issuerkeys.Keeper
 	Registry  *prometheus.Registry
 	Module    Module // the filter, for proxies that fetch it
 	Logger    *slog.Logger
@@ -73,10 +75,12 @@ func New(o Options) http.Handler {
 	handle(http.MethodGet, "/readyz", a.ready)
 	handle(http.MethodGet, "/metrics", promhttp.HandlerFor(o.Registry, promhttp.HandlerOpts{}).ServeHTTP)
 	handle(http.MethodGet, ModulePath, o.Module.serve)
+	handle(http.MethodPost, "/v1/keys", a.findKey)
 	guarded(http.MethodGet, "/api/v1/generation", a.generation)
 	guarded(http.MethodPost, "/api/v1/apply", a.apply)
 	guarded(http.MethodPost, "/api/v1/check", a.check)
 	guarded(http.MethodPost, "/api/v1/access", a.access)
+	guarded(http.MethodPost, "/api/v1/issuers/{name}/refresh", a.refreshIssuer)
 	mux.HandleFunc("/api/", a.guarded(notFound))
 	mux.HandleFunc("/api", a.guarded(notFound)) // or the mux would redirect
 	mux.HandleFunc("/", notFound)

@@ -24,7 +24,9 @@ import (
 	"sallyport/host/internal/condition"
 	"sallyport/host/internal/devissuer"
 	"sallyport/host/internal/directory"
+	"sallyport/host/internal/issuerkeys"
 	"sallyport/host/internal/jwks"
+	"sallyport/host/internal/keyfetch"
 	"sallyport/host/internal/manifest"
 	"sallyport/host/internal/model"
 	"sallyport/host/internal/publish"
@@ -41,6 +43,7 @@ type fixture struct {
 	handler   http.Handler
 	directory *directory.Directory
 	publisher *publish.Publisher
+	keys      *issuerkeys.Keeper
 	dev       *devissuer.Issuer
 	key       string // access key of the first user
 	secret    string
@@ -59,6 +62,7 @@ var openDev = sync.OnceValues(func() (*devissuer.Issuer, error) {
 
 type options struct {
 	unpublished     bool // the publisher does not run
+	keyPolicy       keyfetch.Policy
 	firstUserIssuer string
 }
 
@@ -73,6 +77,7 @@ func newFixture(t *testing.T, o options) *fixture {
 			_, err := jwks.Parse(set)
 			return err
 		},
+		KeyURL: o.keyPolicy.CheckURL,
 	}
 	f := &fixture{directory: directory.New(mem.New(), checks, time.Now), log: &bytes.Buffer{}}
 	creds, err := f.directory.EnsureAdmin(t.Context())
@@ -93,8 +98,11 @@ func newFixture(t *testing.T, o options) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
+	f.keys = issuerkeys.New(issuerkeys.Options{
+		Directory: f.directory, Client: keyfetch.New(o.keyPolicy), Logger: slog.New(slog.DiscardHandler),
+	})
 	f.handler = api.New(api.Options{
-		Directory: f.directory, Publisher: f.publisher, Registry: prometheus.NewRegistry(),
+		Directory: f.directory, Publisher: f.publisher, Keys: f.keys, Registry: prometheus.NewRegistry(),
 		Module: api.NewModule(module), Logger: slog.New(slog.NewTextHandler(f.log, nil)), Now: time.Now,
 		FirstUserIssuer: o.firstUserIssuer,
 	})

@@ -12,6 +12,7 @@ import (
 	"sallyport/host/internal/jwks"
 	"sallyport/host/internal/model"
 	"sallyport/policydata"
+	"sallyport/policydata/token"
 )
 
 // Version says of which commit a snapshot is made.
@@ -77,7 +78,7 @@ func (c *Compiler) Source(state *model.State, v Version) (policydata.Source, err
 		source.Policies = append(source.Policies, policy)
 	}
 	for _, i := range state.Issuers {
-		issuer, err := c.issuer(i, &next)
+		issuer, err := c.issuer(state, i, &next)
 		if err != nil {
 			return source, fmt.Errorf("issuer %q: %w", i.Name, err)
 		}
@@ -159,21 +160,24 @@ func intersect(a, b []string) []string {
 	return both
 }
 
-func (c *Compiler) issuer(i *model.Issuer, next *memory) (policydata.Issuer, error) {
-	keys, known := c.last.keys[string(i.JWKS.Inline)]
-	if !known && len(i.JWKS.Inline) > 0 { // else they would be fetched: none yet
-		var err error
-		if keys, err = jwks.Parse(i.JWKS.Inline); err != nil {
-			return policydata.Issuer{}, fmt.Errorf("jwks: %w", err)
-		}
+func (c *Compiler) issuer(state *model.State, i *model.Issuer, next *memory) (policydata.Issuer, error) {
+	var keys []policydata.Key
+	var err error
+	if i.KeySource() == "" {
+		keys, err = c.inline(string(i.JWKS.Inline), next)
+	} else {
+		keys = fetched(state.ValidKeys(i))
 	}
-	next.keys[string(i.JWKS.Inline)] = keys
+	if err != nil {
+		return policydata.Issuer{}, fmt.Errorf("jwks: %w", err)
+	}
 	return policydata.Issuer{
 		Name:             i.Name,
 		Issuer:           i.Issuer,
 		Audiences:        i.Audiences,
 		Algorithms:       i.Algorithms,
 		Keys:             keys,
+		FetchedKeys:      i.KeySource() != "",
 		UsernamePrefix:   i.UsernamePrefix,
 		GroupsPrefix:     i.GroupsPrefix,
 		TrimGroup:        i.Claims.TrimGroupPrefix,
@@ -185,6 +189,36 @@ func (c *Compiler) issuer(i *model.Issuer, next *memory) (policydata.Issuer, err
 		MaxTokenLifetime: int64(time.Duration(i.MaxTokenLifetime).Seconds()),
 		RequireKnownUser: i.RequireKnownUser,
 	}, nil
+}
+
+// inline returns the keys of a JWK Set.
+func (c *Compiler) inline(set string, next *memory) ([]policydata.Key, error) {
+	keys, known := c.last.keys[set]
+	if !known {
+		var err error
+		if keys, err = jwks.Parse([]byte(set)); err != nil {
+			return nil, err
+		}
+	}
+	next.keys[set] = keys
+	return keys, nil
+}
+
+// fetched returns the committed keys; there may be none yet. They passed the
+// checks of the version that committed them: where this one knows better, a key
+// is left out, since nobody could repair the set but its issuer.
+func fetched(set *model.IssuerKeys) []policydata.Key {
+	if set == nil {
+		return nil
+	}
+	var keys []policydata.Key
+	for _, k := range set.Keys {
+		key := policydata.Key{ID: k.ID, Algorithm: k.Algorithm, SPKI: k.SPKI}
+		if token.CheckKey(key) == nil {
+			keys = append(keys, key)
+		}
+	}
+	return keys
 }
 
 func addPrincipals(source *policydata.Source, state *model.State) {

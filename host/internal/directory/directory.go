@@ -38,10 +38,14 @@ func (d *Directory) Load(ctx context.Context) (Revision, error) {
 	if err != nil {
 		return Revision{}, err
 	}
+	return img.revision(), nil
+}
+
+func (img *image) revision() Revision {
 	return Revision{
 		Epoch: img.Epoch, Generation: img.Generation,
 		Created: time.Unix(img.Created, 0).UTC(), State: img.state,
-	}, nil
+	}
 }
 
 // Changed returns a channel that is closed by the next commit of this
@@ -85,9 +89,10 @@ func (g *storedGeneration) before(img *image) bool {
 // change is what a write makes of an image.
 type change struct {
 	state     *model.State
-	extra     map[string][]byte     // further pairs to put
-	added     map[string]credential // by access key id
-	bootstrap bool                  // the first user was made
+	extra     map[string][]byte            // further pairs to put
+	added     map[string]credential        // by access key id
+	keys      map[string]*model.IssuerKeys // by issuer; nil: none any more
+	bootstrap bool                         // the first user was made
 }
 
 // update runs plan on the last image and commits what it returns; nil is
@@ -138,12 +143,14 @@ func (d *Directory) commit(tx store.Tx, prev *image, c *change) (*image, error) 
 	for _, key := range slices.Sorted(maps.Keys(c.extra)) {
 		w.put(key, c.extra[key])
 	}
+	state := *c.state
+	state.Keys = w.issuerKeys(prev.state, c)
 	next := &image{
 		storedGeneration: storedGeneration{
 			Epoch: prev.Epoch, Generation: prev.Generation + 1, Created: d.now().Unix(),
 			Bootstrapped: prev.Bootstrapped || c.bootstrap,
 		},
-		state:       c.state,
+		state:       &state,
 		credentials: map[string]credential{},
 	}
 	for _, creds := range []map[string]credential{prev.credentials, c.added} {

@@ -13,6 +13,7 @@ const (
 	generationKey = "meta/generation"
 
 	credentialsSegment = "credentials"
+	issuerKeysSegment  = "keys"
 )
 
 func entityKey(k model.Key) string {
@@ -30,16 +31,21 @@ func credentialsKey(user, accessKeyID string) string {
 	return belowKey(model.Key{Kind: model.KindUser, Name: user}) + credentialsSegment + "/" + accessKeyID
 }
 
+// issuerKeysKey is where the fetched keys of an issuer are.
+func issuerKeysKey(issuer string) string {
+	return belowKey(model.Key{Kind: model.KindIssuer, Name: issuer}) + issuerKeysSegment
+}
+
 // parsedKey is a key below authPrefix.
 type parsedKey struct {
 	owner   model.Key
-	segment string // the collection of the other end, or credentialsSegment; "": the entity itself
+	segment string // the collection of the other end, credentialsSegment or issuerKeysSegment; "": the entity itself
 	name    string // the name of the other end, or the access key's id
 }
 
 func parseKey(key string) (parsedKey, bool) {
 	parts := strings.Split(strings.TrimPrefix(key, authPrefix), "/")
-	if len(parts) != 2 && len(parts) != 4 {
+	if len(parts) < 2 {
 		return parsedKey{}, false
 	}
 	kind, ok := kindOf(parts[0])
@@ -47,8 +53,14 @@ func parseKey(key string) (parsedKey, bool) {
 		return parsedKey{}, false
 	}
 	p := parsedKey{owner: model.Key{Kind: kind, Name: parts[1]}}
-	if len(parts) == 4 {
+	switch {
+	case len(parts) == 2:
+	case len(parts) == 3 && kind == model.KindIssuer && parts[2] == issuerKeysSegment:
+		p.segment = issuerKeysSegment
+	case len(parts) == 4:
 		p.segment, p.name = parts[2], parts[3]
+	default:
+		return parsedKey{}, false
 	}
 	return p, true
 }

@@ -87,6 +87,7 @@ type loader struct {
 	entities    map[model.Key]model.Entity
 	references  map[model.Key]map[string]string // of services
 	credentials map[string]credential
+	keys        map[string]*model.IssuerKeys
 	dangling    []string
 }
 
@@ -99,6 +100,7 @@ func load(r store.Reader) (*image, error) {
 		entities:    map[model.Key]model.Entity{},
 		references:  map[model.Key]map[string]string{},
 		credentials: map[string]credential{},
+		keys:        map[string]*model.IssuerKeys{},
 	}
 	// An entity's key is not always before those below it ("a!" is between "a"
 	// and "a/"), and relations need both ends.
@@ -128,6 +130,8 @@ func (l *loader) pair(key parsedKey, p store.Pair) error {
 		return l.entity(key.owner, p.Value)
 	case credentialsSegment:
 		return l.credential(key, p)
+	case issuerKeysSegment:
+		return l.issuerKeys(key, p)
 	}
 	return l.relation(key, p)
 }
@@ -239,6 +243,9 @@ func keptDelegations(list []model.Delegation, gone func(model.Kind, string) bool
 
 func (l *loader) state() *model.State {
 	s := &model.State{}
+	if len(l.keys) > 0 {
+		s.Keys = l.keys
+	}
 	for _, e := range l.entities {
 		switch e := e.(type) {
 		case *model.User:

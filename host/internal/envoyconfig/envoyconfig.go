@@ -19,6 +19,7 @@ type Options struct {
 	Listen     string   // ip:port, port 0 for any free one; default "127.0.0.1:10000"
 	Admin      string   // ip:port, loopback only, port 0 for any free one; default "127.0.0.1:9901"
 	Upstream   string   // host:port; default "127.0.0.1:8080"
+	Host       string   // host:port of the host's HTTP service, for ECDS only; default "127.0.0.1:8470"
 	XDS        string   // host:port of the host's xDS service, for ECDS only; default "127.0.0.1:8471"
 	ModulePath string   // of the filter's module on the proxy; default "/etc/sallyport/sallyport.wasm"
 	Keys       []string // that sign snapshots: base64 of DER (SubjectPublicKeyInfo, RFC 5280 section 4.1), P-256
@@ -31,9 +32,14 @@ const (
 	DefaultListen     = "127.0.0.1:10000"
 	DefaultAdmin      = "127.0.0.1:9901"
 	DefaultUpstream   = "127.0.0.1:8080"
+	DefaultHost       = "127.0.0.1:8470"
 	DefaultXDS        = "127.0.0.1:8471"
 	DefaultModulePath = "/etc/sallyport/sallyport.wasm"
 )
+
+// HostCluster names the cluster by which a proxy reaches the host's HTTP service,
+// for the filter's configuration.
+const HostCluster = "sallyport_host"
 
 //go:embed templates/*.yaml
 var templateFiles embed.FS
@@ -57,10 +63,11 @@ func Static(o Options) (string, error) { return render("static.yaml", o) }
 
 // values are what the templates see.
 type values struct {
-	NodeID                       string
-	Listen, Admin, Upstream, XDS address
-	ModulePath                   string
-	Configuration                string
+	NodeID                             string
+	Listen, Admin, Upstream, Host, XDS address
+	HostCluster                        string
+	ModulePath                         string
+	Configuration                      string
 }
 
 // Plugin returns the filter's part, indented by n spaces: it stands at different
@@ -94,8 +101,9 @@ func render(name string, o Options) (string, error) {
 
 func (o Options) values() (values, error) {
 	v := values{
-		NodeID:     or(o.NodeID, DefaultNodeID),
-		ModulePath: or(o.ModulePath, DefaultModulePath),
+		NodeID:      or(o.NodeID, DefaultNodeID),
+		HostCluster: HostCluster,
+		ModulePath:  or(o.ModulePath, DefaultModulePath),
 	}
 	for _, a := range []struct {
 		to         *address
@@ -105,6 +113,7 @@ func (o Options) values() (values, error) {
 		{&v.Listen, "listen", or(o.Listen, DefaultListen), true},
 		{&v.Admin, "admin", or(o.Admin, DefaultAdmin), true},
 		{&v.Upstream, "upstream", or(o.Upstream, DefaultUpstream), false},
+		{&v.Host, "host", or(o.Host, DefaultHost), false},
 		{&v.XDS, "xds", or(o.XDS, DefaultXDS), false},
 	} {
 		var err error

@@ -20,15 +20,40 @@ import (
 	"sallyport/policydata/token"
 )
 
-// Limits of Parse.
+// Limits of a set.
 const (
-	MaxSetBytes = 256 << 10
-	MaxKeys     = 64
+	MaxSetBytes   = 256 << 10
+	MaxKeys       = 64
+	MaxKeyIDBytes = 1024
 )
 
 // Parse reads a JWK Set and returns its verification keys in their order. There
 // may be none. An error names the key, as keys[2], and what is wrong with it.
 func Parse(set []byte) ([]policydata.Key, error) {
+	entries, err := entriesOf(set)
+	if err != nil {
+		return nil, err
+	}
+	keys := make([]policydata.Key, 0, len(entries))
+	ids := seenIDs{}
+	for i, entry := range entries {
+		key, unused, err := parseKey(entry)
+		if err != nil {
+			return nil, fmt.Errorf("keys[%d]: %w", i, err)
+		}
+		if unused != "" {
+			continue
+		}
+		if err := ids.add(key.ID, i); err != nil {
+			return nil, err
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
+}
+
+// entriesOf returns the entries of a set, which may be anything.
+func entriesOf(set []byte) ([]gjson.Result, error) {
 	if len(set) > MaxSetBytes {
 		return nil, fmt.Errorf("key set of %d bytes: at most %d are allowed", len(set), MaxSetBytes)
 	}
@@ -40,34 +65,29 @@ func Parse(set []byte) ([]policydata.Key, error) {
 	if !object.IsObject() {
 		return nil, errors.New("key set is not a JSON object")
 	}
-	entries, ok := members(object)["keys"]
-	if !ok || !entries.IsArray() {
+	list, ok := members(object)["keys"]
+	if !ok || !list.IsArray() {
 		return nil, errors.New(`key set has no array "keys"`)
 	}
-	return parseKeys(entries.Array())
-}
-
-func parseKeys(entries []gjson.Result) ([]policydata.Key, error) {
+	entries := list.Array()
 	if len(entries) > MaxKeys {
 		return nil, fmt.Errorf("key set of %d keys: at most %d are allowed", len(entries), MaxKeys)
 	}
-	keys := make([]policydata.Key, 0, len(entries))
-	seen := make(map[string]int, len(entries))
-	for i, entry := range entries {
-		key, usable, err := parseKey(entry)
-		if err != nil {
-			return nil, fmt.Errorf("keys[%d]: %w", i, err)
-		}
-		if !usable {
-			continue
-		}
-		if first, ok := seen[key.ID]; ok && key.ID != "" {
-			return nil, fmt.Errorf("keys[%d]: the kid %q is that of keys[%d], too", i, key.ID, first)
-		}
-		seen[key.ID] = i
-		keys = append(keys, key)
+	return entries, nil
+}
+
+// seenIDs are the ids of a set's keys, and where they were seen.
+type seenIDs map[string]int
+
+func (s seenIDs) add(id string, i int) error {
+	if id == "" {
+		return nil
 	}
-	return keys, nil
+	if first, ok := s[id]; ok {
+		return fmt.Errorf("keys[%d]: the kid %q is that of keys[%d], too", i, id, first)
+	}
+	s[id] = i
+	return nil
 }
 
 // jwk holds the members of one key by name.
@@ -86,56 +106,93 @@ func members(object gjson.Result) jwk {
 // (RFC 7518 sections 6.2.2, 6.3.2 and 6.4, RFC 8037 section 2).
 var privateMembers = [...]string{"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
 
-func parseKey(entry gjson.Result) (key policydata.Key, usable bool, err error) {
+// secretError says that a set publishes what must stay with the issuer: whoever
+// has read it can sign.
+type secretError string
+
+func (e secretError) Error() string { return string(e) }
+
+// parseKey returns a verification key, or in a few words why the entry is none,
+// or what is wrong with it.
+func parseKey(entry gjson.Result) (key policydata.Key, unused string, err error) {
 	if !entry.IsObject() {
-		return key, false, errors.New("not a JSON object")
+		return key, "", errors.New("not a JSON object")
 	}
 	k := members(entry)
 	kty, ok, err := k.text("kty")
+	if secret := k.secret(kty); secret != nil {
+		return key, "", secret
+	}
 	if err != nil || !ok {
-		return key, false, errors.Join(errors.New(`no "kty"`), err)
+		return key, "", errors.Join(errors.New(`no "kty"`), err)
 	}
-	if kty == "oct" {
-		return key, false, errors.New("a symmetric key: who verifies by it can sign, and it must never be published")
+	id, _, idErr := k.text("kid")
+	key.ID = id // names what is not used, too
+	if unused, err = k.otherPurpose(); err != nil || unused != "" {
+		return key, unused, err
 	}
-	for _, name := range privateMembers {
-		if _, ok := k[name]; ok {
-			return key, false, fmt.Errorf("the private parameter %q: this key must never be published, and is to be replaced", name)
-		}
+	if idErr != nil {
+		return key, "", idErr
 	}
-	verifies, err := k.verifies()
-	if err != nil || !verifies {
-		return key, false, err
-	}
-	if key.ID, _, err = k.text("kid"); err != nil {
-		return key, false, err
+	if len(key.ID) > MaxKeyIDBytes {
+		return key, "", fmt.Errorf(`a "kid" of %d bytes: at most %d are allowed`, len(key.ID), MaxKeyIDBytes)
 	}
 	algorithm, hasAlgorithm, err := k.text("alg")
 	if err != nil {
-		return key, false, err
+		return key, "", err
 	}
 	if hasAlgorithm && !slices.Contains(token.Algorithms(), algorithm) {
-		return key, false, refusedAlgorithm(algorithm)
+		return key, fmt.Sprintf("alg %q", clip(algorithm)), refusedAlgorithm(algorithm)
 	}
 	key.Algorithm = algorithm
 	public, err := k.public(kty)
-	if err != nil || public == nil {
-		return key, false, err
+	if err != nil {
+		return key, "", err
+	}
+	if public == nil {
+		return key, k.kind(kty), nil
 	}
 	if key.SPKI, err = x509.MarshalPKIXPublicKey(public); err != nil {
-		return key, false, err
+		return key, "", err
 	}
-	if err := token.CheckKey(key); err != nil {
-		return key, false, err
+	return key, "", token.CheckKey(key)
+}
+
+// secret is an error if the key is symmetric or private.
+func (k jwk) secret(kty string) error {
+	if kty == "oct" {
+		return secretError("a symmetric key: who verifies by it can sign, and it must never be published")
 	}
-	return key, true, nil
+	for _, name := range privateMembers {
+		if _, ok := k[name]; ok {
+			return secretError(fmt.Sprintf("the private parameter %q: this key must never be published, and is to be replaced", name))
+		}
+	}
+	return nil
+}
+
+// kind describes a type or curve that is not known.
+func (k jwk) kind(kty string) string {
+	if crv, ok, err := k.text("crv"); ok && err == nil {
+		return fmt.Sprintf("kty %q, crv %q", clip(kty), clip(crv))
+	}
+	return fmt.Sprintf("kty %q", clip(kty))
+}
+
+// clip bounds text of a set that goes into messages.
+func clip(s string) string {
+	const most = 64
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "..."
 }
 
 // refusedAlgorithm is nil for an algorithm that is merely not known, such as
 // one for encryption.
 func refusedAlgorithm(name string) error {
 	if strings.HasPrefix(name, "HS") || strings.EqualFold(name, "none") {
-		return fmt.Errorf("the algorithm %q is none for a public key", name)
+		return fmt.Errorf("the algorithm %q is none for a public key", clip(name))
 	}
 	return nil
 }
@@ -152,34 +209,37 @@ func (k jwk) text(name string) (value string, ok bool, err error) {
 	return member.Str, true, nil
 }
 
-// verifies reports whether "use" and "key_ops" (RFC 7517 sections 4.2 and 4.3)
-// allow to verify signatures. Each is optional.
-func (k jwk) verifies() (bool, error) {
+// otherPurpose says for what else than to verify signatures "use" and "key_ops"
+// (RFC 7517 sections 4.2 and 4.3) have the key; each is optional.
+func (k jwk) otherPurpose() (string, error) {
 	use, hasUse, err := k.text("use")
 	if err != nil {
-		return false, err
+		return "", err
 	}
 	if hasUse && use != "sig" {
-		return false, nil
+		return fmt.Sprintf("use %q", clip(use)), nil
 	}
 	operations, ok := k["key_ops"]
 	if !ok {
-		return true, nil
+		return "", nil
 	}
 	if !operations.IsArray() {
-		return false, errors.New(`"key_ops" is not an array`)
+		return "", errors.New(`"key_ops" is not an array`)
 	}
 	seen := make(map[string]bool)
 	for _, operation := range operations.Array() {
 		if operation.Type != gjson.String {
-			return false, errors.New(`"key_ops" holds what is no string`)
+			return "", errors.New(`"key_ops" holds what is no string`)
 		}
 		if seen[operation.Str] {
-			return false, fmt.Errorf(`"key_ops" holds %q twice`, operation.Str)
+			return "", fmt.Errorf(`"key_ops" holds %q twice`, operation.Str)
 		}
 		seen[operation.Str] = true
 	}
-	return seen["verify"], nil
+	if !seen["verify"] {
+		return `key_ops without "verify"`, nil
+	}
+	return "", nil
 }
 
 // public returns the key, and nil for a type or curve that is not known.

@@ -36,6 +36,12 @@ var checks = model.Checks{
 		}
 		return nil
 	},
+	KeyURL: func(url string) error {
+		if strings.HasPrefix(url, "http:") {
+			return errors.New("expected https")
+		}
+		return nil
+	},
 }
 
 // TestErrors runs testdata/errors: each archive holds files and, as "want", the

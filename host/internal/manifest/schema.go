@@ -105,6 +105,7 @@ var specs = map[model.Kind]*schema{
 			field{"inline", false, "a JWK Set", anything},
 			field{"uri", false, "URL of a JWK Set", text},
 			field{"discovery", false, "true: as the issuer's OpenID configuration says", boolean},
+			field{"keepRemoved", false, "how long a fetched key is accepted that the issuer no longer lists; default 10m", duration},
 		)},
 		field{"usernamePrefix", false, "put before the user names of its tokens", text},
 		field{"groupsPrefix", false, "put before the group names of its tokens", text},

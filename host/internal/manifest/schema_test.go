@@ -56,6 +56,9 @@ func same(t *testing.T, path string, s *schema, typ reflect.Type) {
 }
 
 func shapeOf(typ reflect.Type) shape {
+	if typ.Kind() == reflect.Pointer {
+		typ = typ.Elem()
+	}
 	switch typ {
 	case reflect.TypeFor[time.Time]():
 		return shapeTime

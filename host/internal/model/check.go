@@ -24,6 +24,9 @@ type Checks struct {
 	Condition func(src string, pathCaptures, hostCaptures []string) error
 	// Keys checks a JWK Set (RFC 7517 section 5).
 	Keys func(jwks []byte) error
+	// KeyURL checks a URL that keys would be fetched from, by the policy of the
+	// host that would.
+	KeyURL func(url string) error
 	// WithoutKeys accepts issuers whose keys would have to be fetched: where
 	// claims are given, no token is verified.
 	WithoutKeys bool

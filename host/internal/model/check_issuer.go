@@ -1,6 +1,8 @@
 package model
 
 import (
+	"errors"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -9,7 +11,8 @@ import (
 )
 
 const (
-	maxClockSkew = Duration(policydata.MaxClockSkew * time.Second)
+	maxClockSkew   = Duration(policydata.MaxClockSkew * time.Second)
+	maxKeepRemoved = Duration(24 * time.Hour)
 
 	// What a snapshot can hold; beyond it a commit could not be published.
 	maxIssuers       = 1024
@@ -36,7 +39,7 @@ func (c *checker) issuer(i *Issuer) {
 	for n, a := range i.Algorithms {
 		c.algorithm(index("spec.algorithms", n), a)
 	}
-	c.jwks(i.JWKS)
+	c.jwks(i)
 	c.prefix("spec.usernamePrefix", i.UsernamePrefix)
 	c.prefix("spec.groupsPrefix", i.GroupsPrefix)
 	c.claims(i.Claims)
@@ -60,7 +63,8 @@ func (c *checker) algorithm(field, a string) {
 	}
 }
 
-func (c *checker) jwks(k JWKS) {
+func (c *checker) jwks(i *Issuer) {
+	k := i.JWKS
 	set := 0
 	for _, is := range []bool{len(k.Inline) > 0, k.URI != "", k.Discovery} {
 		if is {
@@ -70,16 +74,56 @@ func (c *checker) jwks(k JWKS) {
 	switch {
 	case set != 1:
 		c.addf("spec.jwks", "expected exactly one of inline, uri and discovery: true, got %d of them", set)
-	case len(k.Inline) == 0 && c.checks.WithoutKeys:
 	case k.URI != "":
-		c.addf("spec.jwks.uri", "this version does not fetch keys; give them as spec.jwks.inline")
+		c.fetched("spec.jwks.uri", "spec.jwks.uri", k.URI)
 	case k.Discovery:
-		c.addf("spec.jwks.discovery", "this version does not fetch keys; give them as spec.jwks.inline")
+		c.fetched("spec.jwks.discovery", "spec.issuer", i.Issuer)
 	case c.checks.Keys == nil:
 		c.addf("spec.jwks.inline", "keys can't be checked here")
 	default:
 		c.add("spec.jwks.inline", c.checks.Keys(k.Inline))
 	}
+	if k.KeepRemoved == nil {
+		return
+	}
+	if len(k.Inline) > 0 {
+		c.addf("spec.jwks.keepRemoved", "is for keys that are fetched")
+	}
+	if *k.KeepRemoved < 0 || *k.KeepRemoved > maxKeepRemoved {
+		c.addf("spec.jwks.keepRemoved", "expected 0s to %s, got %s", maxKeepRemoved, *k.KeepRemoved)
+	}
+}
+
+// fetched checks where keys would be fetched from: what asks for that stands in
+// field, the URL in urlField.
+func (c *checker) fetched(field, urlField, text string) {
+	c.text(urlField, text)
+	if err := checkKeyURL(text); err != nil {
+		c.addf(urlField, "expected an https URL for the keys to be fetched from: %s", err)
+		return
+	}
+	switch {
+	case c.checks.KeyURL != nil:
+		c.add(urlField, c.checks.KeyURL(text))
+	case !c.checks.WithoutKeys:
+		c.addf(field, "keys are fetched by a host alone; give them as spec.jwks.inline here")
+	}
+}
+
+// checkKeyURL checks what holds for all hosts.
+func checkKeyURL(text string) error {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil:
+		return errors.New("it is malformed")
+	case u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "":
+		return errors.New("it is none")
+	case u.User != nil:
+		return errors.New("credentials don't belong there")
+	case strings.Contains(text, "#"):
+		return errors.New("a fragment is never sent")
+	}
+	return nil
 }
 
 func (c *checker) prefix(field, p string) {

@@ -132,6 +132,9 @@ type JWKS struct {
 	Inline    json.RawMessage `json:"inline,omitempty"` // a JWK Set (RFC 7517 section 5), compact
 	URI       string          `json:"uri,omitempty"`
 	Discovery bool            `json:"discovery,omitempty"`
+	// KeepRemoved is for how long a fetched key is accepted that the issuer no
+	// longer lists; nil: DefaultKeepRemoved.
+	KeepRemoved *Duration `json:"keepRemoved,omitempty"`
 }
 
 // Claims maps a token's claims. A claim path is a list of keys.
@@ -147,6 +150,7 @@ type Claims struct {
 const (
 	DefaultClockSkew        = Duration(30 * time.Second)
 	DefaultMaxTokenLifetime = Duration(24 * time.Hour)
+	DefaultKeepRemoved      = Duration(10 * time.Minute)
 )
 
 func newIssuer() *Issuer {

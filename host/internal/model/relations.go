@@ -75,6 +75,10 @@ func (i *Issuer) normalized() Entity {
 	n := *i
 	n.Audiences, n.Algorithms = copied(i.Audiences), copied(i.Algorithms)
 	n.JWKS.Inline = copied(i.JWKS.Inline)
+	n.JWKS.KeepRemoved = nil
+	if keep := i.JWKS.KeepRemoved; keep != nil && *keep != DefaultKeepRemoved {
+		n.JWKS.KeepRemoved = new(*keep)
+	}
 	n.Claims.Username = copiedPaths(i.Claims.Username)
 	n.Claims.Groups = copiedPaths(i.Claims.Groups)
 	n.Claims.Roles = copiedPaths(i.Claims.Roles)

@@ -17,6 +17,10 @@ type State struct {
 	Roles    []*Role
 	Services []*ServiceAccount
 	Issuers  []*Issuer
+
+	// Keys are the fetched keys by the names of their Issuers. A state that was
+	// made by With or Without has none until it is committed.
+	Keys map[string]*IssuerKeys
 }
 
 // Key names an entity.

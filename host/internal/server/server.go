@@ -20,7 +20,9 @@ import (
 	"sallyport/host/internal/devissuer"
 	"sallyport/host/internal/directory"
 	"sallyport/host/internal/filterwasm"
+	"sallyport/host/internal/issuerkeys"
 	"sallyport/host/internal/jwks"
+	"sallyport/host/internal/keyfetch"
 	"sallyport/host/internal/model"
 	"sallyport/host/internal/publish"
 	"sallyport/host/internal/signing"
@@ -43,6 +45,11 @@ type Config struct {
 	// in the data directory.
 	InsecureDevIssuer bool
 
+	// How the keys of issuers may be fetched; see package keyfetch.
+	IssuerAllowHTTP    bool
+	IssuerAllowPrivate bool
+	IssuerCAFile       string // further certificate authorities, in PEM; "": the system's alone
+
 	// Filter settings that go with every push.
 	RemoveToken     bool
 	IdentityHeaders bool
@@ -64,6 +71,7 @@ type Server struct {
 	store     store.Store
 	directory *directory.Directory
 	publisher *publish.Publisher
+	keys      *issuerkeys.Keeper
 	key       *signing.Key
 	module    string // path of the filter's file for proxies
 	xds       *xds.Server
@@ -107,7 +115,14 @@ func New(ctx context.Context, c Config) (_ *Server, err error) {
 		return nil, err
 	}
 	s.store = bolted
-	s.directory = directory.New(s.store, Checks(), time.Now)
+	policy, err := c.issuerPolicy()
+	if err != nil {
+		return nil, err
+	}
+	checks := Checks()
+	checks.KeyURL = policy.CheckURL
+	s.directory = directory.New(s.store, checks, time.Now)
+	s.keys = issuerkeys.New(issuerkeys.Options{Directory: s.directory, Client: keyfetch.New(policy), Logger: c.Logger})
 	if s.key, err = signing.Open(c.DataDir); err != nil {
 		return nil, err
 	}
@@ -115,6 +130,7 @@ func New(ctx context.Context, c Config) (_ *Server, err error) {
 		return nil, err
 	}
 	s.registry, s.metrics = newMetrics()
+	s.registry.MustRegister(s.keys)
 	s.xds = xds.New(xds.Options{Logger: c.Logger, Hooks: s.metrics.hooks()})
 	if s.publisher, err = s.newPublisher(); err != nil {
 		return nil, err
@@ -126,6 +142,17 @@ func New(ctx context.Context, c Config) (_ *Server, err error) {
 		return nil, err
 	}
 	return s, s.ensureAdmin(ctx)
+}
+
+// issuerPolicy returns how the keys of issuers may be fetched.
+func (c *Config) issuerPolicy() (keyfetch.Policy, error) {
+	p := keyfetch.Policy{AllowHTTP: c.IssuerAllowHTTP, AllowPrivate: c.IssuerAllowPrivate}
+	if c.IssuerCAFile == "" {
+		return p, nil
+	}
+	roots, err := keyfetch.ReadRootCAs(c.IssuerCAFile)
+	p.RootCAs = roots
+	return p, err
 }
 
 func (s *Server) newPublisher() (*publish.Publisher, error) {
@@ -246,10 +273,14 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		s.publisher.Run(ctx)
 		return nil
 	})
+	g.Go(func() error {
+		s.keys.Run(ctx)
+		return nil
+	})
 	g.Go(func() error { return s.xds.Serve(ctx, s.grpc) })
 	web := &http.Server{
 		Handler: api.New(api.Options{
-			Directory: s.directory, Publisher: s.publisher, Registry: s.registry,
+			Directory: s.directory, Publisher: s.publisher, Keys: s.keys, Registry: s.registry,
 			Module: api.NewModule(s.config.Module), Logger: s.config.Logger, Now: time.Now,
 			FirstUserIssuer: s.firstUserIssuer(),
 		}),

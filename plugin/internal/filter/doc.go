@@ -1,7 +1,7 @@
 // Package filter is the proxy-wasm filter: it takes the snapshot from the plugin
 // configuration, decides each request by package authorize, and answers.
 //
-// It fails closed. One place lets a request go on ([httpContext.OnHttpRequestHeaders]);
+// It fails closed. One place lets a request go on (settle);
 // a hostcall that fails, a panic, a configuration that is not there all end in a
 // denial. A configuration that is wrong is refused as a whole, which makes Envoy
 // keep the one before.
@@ -10,6 +10,11 @@
 // map in one piece, the filter state, one counter. Only the first returns data,
 // for which the proxy re-enters the module to allocate; each such call costs more
 // than the decision.
+//
+// A request whose token lacks nothing but a key, which the host may have by now,
+// waits for the snapshot that has it: see keys.go. The proxy holds its body back
+// meanwhile. It is decided once more, by what is in force then, and by the same
+// steps as any other.
 //
 // State is kept by plugin context, since several plugins may share one VM; what
 // outlives a configuration (the last good snapshot) is kept by the plugin's name,

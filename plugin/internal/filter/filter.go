@@ -25,15 +25,18 @@ type vmContext struct {
 }
 
 // NewPluginContext is called for each plugin configuration.
-func (vm *vmContext) NewPluginContext(uint32) types.PluginContext {
-	return &pluginContext{vm: vm, enforcer: &enforcer{}}
+func (vm *vmContext) NewPluginContext(id uint32) types.PluginContext {
+	return &pluginContext{vm: vm, id: id, enforcer: &enforcer{}}
 }
 
 type pluginContext struct {
 	types.DefaultPluginContext
 
 	vm       *vmContext
+	id       uint32
+	name     string
 	enforcer *enforcer
+	room     waitingRoom
 }
 
 // enforcer is a configuration at work. The zero enforcer has no engine and
@@ -59,26 +62,26 @@ func (p *pluginContext) OnPluginStart(int) (status types.OnPluginStartStatus) {
 			status = types.OnPluginStartStatusFailed
 		}
 	}()
-	name := pluginName()
-	next, err := p.vm.configure(name)
+	p.name = pluginName()
+	next, err := p.vm.configure(p.name, pluginConfiguration)
 	if err != nil {
 		proxywasm.LogError("sallyport: configuration refused: " + err.Error())
 		defineMetrics().refused()
 		return types.OnPluginStartStatusFailed
 	}
 	p.enforcer = next
-	p.vm.lastGood[name] = next
+	p.vm.lastGood[p.name] = next
 	next.metrics.generation(next.snapshot)
 	proxywasm.LogInfo("sallyport: enforcing snapshot " + version(next.snapshot))
 	return types.OnPluginStartStatusOK
 }
 
-// configure makes an enforcer of the plugin configuration.
-func (vm *vmContext) configure(name string) (*enforcer, error) {
+// configure makes an enforcer of a plugin's configuration.
+func (vm *vmContext) configure(name string, configuration func() ([]byte, error)) (*enforcer, error) {
 	// What the configuration before left behind goes first: a wasm memory never
 	// shrinks, and a third less of it is in use after pushes of large snapshots.
 	runtime.GC()
-	raw, err := pluginConfiguration()
+	raw, err := configuration()
 	if err != nil {
 		return nil, fmt.Errorf("reading it: %w", err)
 	}
@@ -151,6 +154,6 @@ func version(s *policydata.Snapshot) string {
 }
 
 // NewHttpContext is called for each request.
-func (p *pluginContext) NewHttpContext(uint32) types.HttpContext {
-	return &httpContext{enforcer: p.enforcer}
+func (p *pluginContext) NewHttpContext(id uint32) types.HttpContext {
+	return &httpContext{id: id, plugin: p, enforcer: p.enforcer}
 }

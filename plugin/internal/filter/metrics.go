@@ -9,6 +9,7 @@ import (
 // metrics are Envoy's counters and gauges of the filter, summed over workers.
 type metrics struct {
 	decisions [policydata.NumReasons]proxywasm.MetricCounter
+	waits     [numWaitEvents]proxywasm.MetricCounter
 	refusals  proxywasm.MetricCounter
 	enforced  proxywasm.MetricGauge
 }
@@ -23,7 +24,35 @@ func defineMetrics() *metrics {
 	for r := range policydata.NumReasons {
 		m.decisions[r] = proxywasm.DefineCounterMetric("sallyport_decisions_" + r.String())
 	}
+	for e, name := range waitEventNames {
+		m.waits[e] = proxywasm.DefineCounterMetric("sallyport_" + name)
+	}
 	return m
+}
+
+// waitEvent is what happens to requests that wait for a key.
+type waitEvent int
+
+const (
+	waitAsked    waitEvent = iota // the host was asked for a key
+	waitBegan                     // a request waits
+	waitFull                      // a request could not wait: too many do
+	waitAllowed                   // one that had waited goes on
+	waitDenied                    // was denied: the host has no such key, or for another reason
+	waitTimedOut                  // was denied: nothing came in time
+	waitGone                      // its client went away
+	numWaitEvents
+)
+
+var waitEventNames = [numWaitEvents]string{
+	waitAsked: "keys_asked", waitBegan: "waits", waitFull: "waits_full", waitAllowed: "waits_allowed",
+	waitDenied: "waits_denied", waitTimedOut: "waits_timed_out", waitGone: "waits_gone",
+}
+
+func (m *metrics) waited(e waitEvent) {
+	if m != nil {
+		m.waits[e].Increment(1)
+	}
 }
 
 func (m *metrics) decided(r policydata.Reason) {

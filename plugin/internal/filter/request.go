@@ -1,9 +1,6 @@
 package filter
 
 import (
-	"strconv"
-	"strings"
-
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm/types"
 
@@ -14,24 +11,48 @@ import (
 type httpContext struct {
 	types.DefaultHttpContext
 
+	id       uint32
+	plugin   *pluginContext
 	enforcer *enforcer
+	wait     *wait // nil: it does not wait for a key
 }
 
 // OnHttpRequestHeaders decides. Nothing of the request, its body included, goes
 // on before the decision.
 func (c *httpContext) OnHttpRequestHeaders(int, bool) types.Action {
-	if reason := c.handle(); reason != policydata.ReasonAllowed {
-		respond(&answers[reason])
+	d := guard(c.decide)
+	if d.Reason == policydata.ReasonBadToken && c.await() {
 		return types.ActionPause
 	}
-	return types.ActionContinue // the only place that lets a request go on
+	return c.settle(d)
 }
 
-// handle decides, prepares what goes to the upstream if that is allowed, and
-// reports the decision. Only what was reported is allowed.
-func (c *httpContext) handle() policydata.Reason {
-	d := guard(c.decide)
-	return guard(func() policydata.Decision { return c.report(d) }).Reason
+// OnHttpStreamDone forgets a request that waits: its client has gone.
+func (c *httpContext) OnHttpStreamDone() {
+	if c.wait != nil {
+		c.plugin.room.leave(c)
+		c.enforcer.metrics.waited(waitGone)
+	}
+}
+
+// settle lets a request go on or answers it, once; only what was reported goes
+// on. It is the only place that lets a request go on: one that has waited by a
+// call, another by the return value.
+func (c *httpContext) settle(d policydata.Decision) types.Action {
+	waited := c.wait != nil
+	c.plugin.room.leave(c)
+	reason := guard(func() policydata.Decision { return c.report(d) }).Reason
+	if reason == policydata.ReasonAllowed {
+		if !waited {
+			return types.ActionContinue
+		}
+		if resume() {
+			return types.ActionContinue
+		}
+		reason = policydata.ReasonInternalError
+	}
+	respond(&answers[reason])
+	return types.ActionPause
 }
 
 // guard runs f; a panic in it is an internal error of one request, where it
@@ -46,6 +67,7 @@ func guard(f func() policydata.Decision) (d policydata.Decision) {
 	return f()
 }
 
+// decide decides, and prepares what goes to the upstream if that is allowed.
 func (c *httpContext) decide() policydata.Decision {
 	headers, err := requestHeaders()
 	seconds, ok := now()
@@ -97,127 +119,4 @@ func newRequest(headers [][2]string) *authorize.Request {
 		}
 	}
 	return r
-}
-
-// Headers that only the filter may set, and headers by which an upstream might
-// take another method than the one that was decided.
-const ownPrefix = "x-sallyport-"
-
-// isForbidden reports whether a header has one of these names in any spelling
-// that a server might take for it: in any case, and with any separator, since
-// some servers fold "_" or "." and "-" together.
-func isForbidden(name string) bool {
-	if len(name) < len(ownPrefix) || name[0]|0x20 != 'x' || strings.IndexByte("shm", name[2]|0x20) < 0 {
-		return false // at little cost, which most headers are
-	}
-	name = strings.Map(func(r rune) rune {
-		if 'a' <= r && r <= 'z' || '0' <= r && r <= '9' {
-			return r
-		}
-		return '-'
-	}, strings.ToLower(name))
-	switch name {
-	case "x-http-method-override", "x-http-method", "x-method-override":
-		return true
-	}
-	return strings.HasPrefix(name, ownPrefix)
-}
-
-// prepare changes the headers of an allowed request: those that only we may set
-// are taken away, then set where the configuration wants it.
-func (c *httpContext) prepare(headers [][2]string, d *policydata.Decision) error {
-	for i := range headers {
-		if isForbidden(headers[i][0]) {
-			if err := removeHeader(headers[i][0]); err != nil {
-				return err
-			}
-		}
-	}
-	if c.enforcer.config.RemoveToken {
-		if err := c.removeToken(headers); err != nil {
-			return err
-		}
-	}
-	if !c.enforcer.config.IdentityHeaders {
-		return nil
-	}
-	return c.setIdentity(d)
-}
-
-func (c *httpContext) setIdentity(d *policydata.Decision) error {
-	if err := setHeader(ownPrefix+"user", escape(d.User)); err != nil {
-		return err
-	}
-	var groups strings.Builder
-	for i, g := range c.enforcer.engine.Groups() {
-		if i > 0 {
-			groups.WriteByte(',')
-		}
-		groups.WriteString(escape(g))
-	}
-	if err := setHeader(ownPrefix+"groups", groups.String()); err != nil {
-		return err
-	}
-	return setHeader(ownPrefix+"generation", strconv.FormatUint(d.Generation, 10))
-}
-
-// escape percent-encodes all but unreserved characters (RFC 3986 section 2.3),
-// so that a comma or a line end in a name stays part of the name.
-func escape(s string) string {
-	const hex = "0123456789ABCDEF"
-	var out strings.Builder
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._~", c) >= 0 {
-			out.WriteByte(c)
-			continue
-		}
-		out.WriteByte('%')
-		out.WriteByte(hex[c>>4])
-		out.WriteByte(hex[c&15])
-	}
-	return out.String()
-}
-
-// removeToken takes the token away: the whole header, or the one cookie.
-func (c *httpContext) removeToken(headers [][2]string) error {
-	config := &c.enforcer.config
-	if config.TokenCookie != "" {
-		return c.removeCookie(headers)
-	}
-	name := config.TokenHeader
-	if name == "" {
-		name = "authorization"
-	}
-	for i := range headers {
-		if headers[i][0] == name {
-			return removeHeader(name)
-		}
-	}
-	return nil
-}
-
-func (c *httpContext) removeCookie(headers [][2]string) error {
-	var kept []string
-	found := false
-	for i := range headers {
-		if headers[i][0] != "cookie" {
-			continue
-		}
-		for pair := range strings.SplitSeq(headers[i][1], ";") {
-			pair = strings.Trim(pair, " \t")
-			if name, _, _ := strings.Cut(pair, "="); name == c.enforcer.config.TokenCookie {
-				found = true
-				continue
-			}
-			kept = append(kept, pair)
-		}
-	}
-	if !found {
-		return nil
-	}
-	if err := removeHeader("cookie"); err != nil || len(kept) == 0 {
-		return err
-	}
-	return setHeader("cookie", strings.Join(kept, "; "))
 }

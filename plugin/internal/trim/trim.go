@@ -19,20 +19,22 @@ var kept = map[string]bool{
 	"proxy_on_configure":       true,
 	"proxy_on_request_headers": true, // the decision
 	"proxy_on_delete":          true, // the SDK forgets a request's context here
+	"proxy_on_log":             true, // a request that waits has gone
+
+	// What waits for a key.
+	"proxy_on_tick":               true,
+	"proxy_on_http_call_response": true,
 }
 
 // dropped are the exports in which the SDK does nothing for this filter. A
 // proxy takes an absent proxy_on_done for the answer true, which is the SDK's.
 var dropped = map[string]bool{
 	"proxy_on_done":                        true,
-	"proxy_on_log":                         true,
-	"proxy_on_tick":                        true,
 	"proxy_on_request_body":                true,
 	"proxy_on_request_trailers":            true,
 	"proxy_on_response_headers":            true,
 	"proxy_on_response_body":               true,
 	"proxy_on_response_trailers":           true,
-	"proxy_on_http_call_response":          true,
 	"proxy_on_queue_ready":                 true,
 	"proxy_on_new_connection":              true,
 	"proxy_on_downstream_data":             true,

@@ -46,7 +46,7 @@ func keptNames() []string {
 
 func TestModule(t *testing.T) {
 	code := []byte("code")
-	names := append([]string{"proxy_on_log"}, keptNames()...)
+	names := append([]string{"proxy_on_new_connection"}, keptNames()...)
 	in := module(0, []byte("\x04name"), 1, []byte("types"), 7, exports(append(names, "proxy_on_done")...), 10, code, 0, []byte("\x04last"))
 	got, err := Module(in)
 	if err != nil {
@@ -55,7 +55,7 @@ func TestModule(t *testing.T) {
 	// The indexes are those of the names in the whole module.
 	want := binary.AppendUvarint(nil, uint64(len(kept)))
 	whole := exports(names...)
-	want = append(want, whole[1+len("\x0cproxy_on_log")+3:]...)
+	want = append(want, whole[1+len("\x17proxy_on_new_connection")+3:]...)
 	if string(got) != string(module(1, []byte("types"), 7, want, 10, code)) {
 		t.Errorf("got %q", got)
 	}
@@ -107,7 +107,7 @@ func TestModuleRefuses(t *testing.T) {
 }
 
 func FuzzModule(f *testing.F) {
-	f.Add(module(0, []byte("x"), 7, exports(append(keptNames(), "proxy_on_log")...)))
+	f.Add(module(0, []byte("x"), 7, exports(append(keptNames(), "proxy_on_done")...)))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		out, err := Module(b)
 		if err != nil {
@@ -125,6 +125,8 @@ func TestCallbacksOfTheFilterAreKept(t *testing.T) {
 	exportOf := map[string]string{
 		"OnPluginStart":        "proxy_on_configure",
 		"OnHttpRequestHeaders": "proxy_on_request_headers",
+		"OnHttpStreamDone":     "proxy_on_log",
+		"OnTick":               "proxy_on_tick",
 		"NewPluginContext":     "proxy_on_context_create",
 		"NewHttpContext":       "proxy_on_context_create",
 	}
