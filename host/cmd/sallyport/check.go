@@ -17,7 +17,6 @@ import (
 
 	"sallyport/host/internal/check"
 	"sallyport/host/internal/compile"
-	"sallyport/host/internal/filterwasm"
 	"sallyport/host/internal/manifest"
 	"sallyport/host/internal/model"
 	"sallyport/host/internal/server"
@@ -170,11 +169,7 @@ func (f *checkFlags) newEngine(ctx context.Context, source policydata.Source, no
 		}
 		return check.NewGo(snapshot, now)
 	case "wasm":
-		module, err := filterwasm.Module()
-		if err != nil {
-			return nil, err
-		}
-		return check.NewWasm(ctx, source, check.WasmOptions{Module: module, CacheDir: wasmCacheDir(), Now: now})
+		return wasmEngine(ctx, source, now)
 	}
 	return nil, fmt.Errorf("--engine %q: there are go and wasm", f.engine)
 }

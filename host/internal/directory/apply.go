@@ -16,6 +16,19 @@ type Options struct {
 	DryRun bool // say what would change, and change nothing
 	Prune  bool // delete what no document describes, except what is reserved
 	Force  bool // change reserved entities, too
+
+	// Judge is asked about the state as it would be, also where nothing changes;
+	// an error ends Apply and is returned. It runs in the write's transaction,
+	// perhaps more than once, so that what it judged is what is committed. It may
+	// be nil.
+	Judge func(*model.State) error
+}
+
+func (o *Options) judge(next *model.State) error {
+	if o.Judge == nil {
+		return nil
+	}
+	return o.Judge(next)
 }
 
 // Action is what became of an entity.
@@ -52,6 +65,9 @@ func (d *Directory) Apply(ctx context.Context, docs []model.Entity, o Options) (
 	plan := func(prev *image) (*change, error) {
 		next, err := d.applied(prev.state, docs, o)
 		if err != nil {
+			return nil, err
+		}
+		if err := o.judge(next); err != nil {
 			return nil, err
 		}
 		changes = changesOf(prev.state, next, docs)

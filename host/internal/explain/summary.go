@@ -66,13 +66,14 @@ func withoutDenial(x *Explanation) string {
 }
 
 // near returns the allow rules of the last gate that lack least, without those
-// of another path.
+// of another path and those for the host's own API.
 func near(x *Explanation, most int) []*policydata.RuleVerdict {
 	var out []*policydata.RuleVerdict
 	rules := x.Gates[len(x.Gates)-1].Rules
 	for i := range rules {
 		v := &rules[i]
-		if v.Effect == "allow" && !v.Matches() && !slices.Contains(v.Obstacles, policydata.ObstaclePath) && len(out) < most {
+		far := slices.Contains(v.Obstacles, policydata.ObstaclePath) || slices.Equal(v.Hosts, []string{policydata.HostAPI})
+		if v.Effect == "allow" && !v.Matches() && !far && len(out) < most {
 			out = append(out, v)
 		}
 	}
