@@ -86,29 +86,32 @@ func (e *Evaluator) Access(s *Snapshot, id *Identity, page AccessPage) Access {
 	if s == nil {
 		return Access{Refused: ReasonNoSnapshot.String(), Entries: []AccessEntry{}}
 	}
-	var gates []*survey
-	e.surveys = &gates
+	var all surveys
+	e.surveyor = &all
 	d := e.Decide(s, &Request{}, id)
-	e.surveys = nil
+	e.surveyor = nil
 	out := Access{Entries: []AccessEntry{}}
 	if !d.Allowed() {
 		out.Refused = d.Reason.String()
 		return out
 	}
 	e.snap, e.req, e.id = s, &Request{}, id // what the decision found out of the principal is still there
-	for _, g := range gates {
+	for _, g := range all {
 		out.Partial = out.Partial || g.full
 	}
-	lister := accessLister{e: e, gates: gates, page: page, out: &out}
+	lister := accessLister{e: e, gates: all, page: page, out: &out}
 	lister.list()
 	e.snap, e.req, e.id = nil, nil, nil
 	return out
 }
 
-// surveyGate notes all that the policies of a gate say.
-func (e *Evaluator) surveyGate(gate Gate) Decision {
+// surveys are of the gates that were asked, in order.
+type surveys []*survey
+
+// ask notes all that the policies of a gate say.
+func (all *surveys) ask(e *Evaluator, gate Gate) Decision {
 	g := &survey{gate: gate}
-	*e.surveys = append(*e.surveys, g)
+	*all = append(*all, g)
 	paths := e.patternsOf(e.policies.ids)
 	for _, p := range slices.Sorted(slices.Values(e.policies.ids)) {
 		first := e.snap.field(secPolicies, p, polRuleFirst)

@@ -27,9 +27,29 @@ type Evaluator struct {
 
 	captures []Capture
 
-	trace   *Trace     // nil: nobody asks how it was decided
-	surveys *[]*survey // nil: one request is decided, not all at once
-	partial *known     // nil: all that conditions ask for is known
+	watcher  watcher   // nil: nobody asks how it was decided
+	surveyor surveyor  // nil: one request is decided, not all at once
+	partial  knowledge // nil: all that conditions ask for is known
+}
+
+// A watcher is told how a decision comes about. It is an interface, as surveyor
+// is, so that what only people ask for is not linked into the filter.
+type watcher interface {
+	reset()
+	reach(terminal uint32)          // the path leads to a pattern of a policy that counts
+	asked(e *Evaluator, d Decision) // a gate has spoken; a pointer would put each decision on the heap
+	decided(e *Evaluator)
+}
+
+// knowledge is what a condition can know without a request.
+type knowledge interface {
+	capture(of captureOf, name string) (value string, ok bool)
+}
+
+// A surveyor stands for the gates where not one request is decided, but all are
+// asked about at once.
+type surveyor interface {
+	ask(e *Evaluator, gate Gate) Decision
 }
 
 // NewEvaluator returns an Evaluator.
@@ -78,14 +98,14 @@ func (e *Evaluator) Decide(s *Snapshot, r *Request, id *Identity) Decision {
 		return Decision{Reason: ReasonNoSnapshot}
 	}
 	e.begin(s, r, id)
-	if e.trace != nil {
-		e.trace.reset()
+	if e.watcher != nil {
+		e.watcher.reset()
 	}
 	d := e.decide()
 	d.Epoch, d.Generation = s.Epoch(), s.Generation()
 	d.User, d.Service = e.user, e.service
-	if e.trace != nil {
-		e.tracePrincipal()
+	if e.watcher != nil {
+		e.watcher.decided(e)
 	}
 	e.snap, e.req, e.id = nil, nil, nil
 	return d

@@ -143,7 +143,14 @@ type PartTrace struct {
 
 // Watch makes the Evaluator tell in t how it decides, anew for each decision;
 // nil ends it.
-func (e *Evaluator) Watch(t *Trace) { e.trace = t }
+func (e *Evaluator) Watch(t *Trace) {
+	e.watcher = nil // not an interface that holds a nil *Trace
+	if t != nil {
+		e.watcher = t
+	}
+}
+
+func (t *Trace) reach(terminal uint32) { t.reached = append(t.reached, terminal) }
 
 func (t *Trace) reset() {
 	*t = Trace{Groups: []GroupTrace{}, Roles: []RoleTrace{}, Gates: []GateTrace{}, reached: t.reached[:0]}

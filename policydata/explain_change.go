@@ -158,7 +158,8 @@ func (c *changer) elsewhere() {
 // whether they count or not.
 func (c *changer) matching() []uint32 {
 	e := c.e
-	e.Watch(&Trace{})
+	t := &Trace{}
+	e.Watch(t)
 	defer e.Watch(nil)
 	e.begin(c.s, &c.request, &c.identity)
 	for p := range c.s.section[secPolicies].count {
@@ -169,8 +170,8 @@ func (c *changer) matching() []uint32 {
 		e.walk()
 	}
 	var out []uint32
-	for _, t := range e.trace.reached {
-		rec := c.s.at(secRules, c.s.field(secTerminals, t, termRule))
+	for _, terminal := range t.reached {
+		rec := c.s.at(secRules, c.s.field(secTerminals, terminal, termRule))
 		p := c.s.u32(rec + rulePolicy)
 		if c.s.u32(rec+ruleFlags)&rfAllow != 0 && e.methodMatches(rec) && !slices.Contains(out, p) && len(out) < maxElsewhere {
 			out = append(out, p)

@@ -2,9 +2,9 @@ package policydata
 
 import "slices"
 
-// tracePrincipal tells who asked, as far as the decision found out.
-func (e *Evaluator) tracePrincipal() {
-	t, s := e.trace, e.snap
+// decided tells who asked, as far as the decision found out.
+func (t *Trace) decided(e *Evaluator) {
+	s := e.snap
 	t.User = e.user
 	user := uint32(none)
 	if e.user != "" {

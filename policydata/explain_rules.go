@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// traceGate tells what a gate was asked, after it has spoken.
-func (e *Evaluator) traceGate(d *Decision) {
+// asked tells what a gate was asked, after it has spoken.
+func (t *Trace) asked(e *Evaluator, d Decision) {
 	g := GateTrace{
 		Gate: d.Gate.String(), Decision: "deny", Reason: d.Reason.String(),
 		Policies: e.tracePolicies(d.Gate), Rules: []RuleVerdict{},
@@ -19,7 +19,7 @@ func (e *Evaluator) traceGate(d *Decision) {
 	for _, p := range e.policies.ids {
 		first := e.snap.field(secPolicies, p, polRuleFirst)
 		for i := range e.snap.field(secPolicies, p, polRuleCount) {
-			v := e.verdict(first+i, paths[first+i])
+			v := e.verdict(first+i, paths[first+i], t.reached)
 			v.Decides = e.decides(d.Reason, first+i)
 			g.Rules = append(g.Rules, v)
 		}
@@ -30,8 +30,8 @@ func (e *Evaluator) traceGate(d *Decision) {
 			strings.Compare(x.Policy, y.Policy), cmp.Compare(x.Index, y.Index),
 		)
 	})
-	e.trace.Gates = append(e.trace.Gates, g)
-	e.trace.reached = e.trace.reached[:0]
+	t.Gates = append(t.Gates, g)
+	t.reached = t.reached[:0]
 }
 
 // decides reports whether a rule is the one that the gate's decision reports.
@@ -73,7 +73,7 @@ func (e *Evaluator) patternsOf(policies []uint32) map[uint32][]uint32 {
 
 // verdict asks each part of a rule by itself, where a decision ends at the first
 // that does not match.
-func (e *Evaluator) verdict(rule uint32, terminals []uint32) RuleVerdict {
+func (e *Evaluator) verdict(rule uint32, terminals, walked []uint32) RuleVerdict {
 	s := e.snap
 	rec := s.at(secRules, rule)
 	v := RuleVerdict{
@@ -93,7 +93,7 @@ func (e *Evaluator) verdict(rule uint32, terminals []uint32) RuleVerdict {
 	if i, _ := e.nextHost(rec, 0); i == none {
 		v.Obstacles = append(v.Obstacles, ObstacleHost)
 	}
-	reached := slices.DeleteFunc(slices.Clone(terminals), func(t uint32) bool { return !slices.Contains(e.trace.reached, t) })
+	reached := slices.DeleteFunc(slices.Clone(terminals), func(t uint32) bool { return !slices.Contains(walked, t) })
 	if len(reached) == 0 {
 		v.Obstacles = append(v.Obstacles, ObstaclePath)
 	}

@@ -60,16 +60,16 @@ type candidates struct {
 
 // askGate evaluates the rules of e.policies. Any matching deny wins.
 func (e *Evaluator) askGate(gate Gate) Decision {
-	if e.surveys != nil {
-		return e.surveyGate(gate)
+	if e.surveyor != nil {
+		return e.surveyor.ask(e, gate)
 	}
 	e.found = candidates{}
 	if len(e.policies.ids) > 0 && e.path.count > 0 {
 		e.walk()
 	}
 	d := e.conclude(gate)
-	if e.trace != nil {
-		e.traceGate(&d)
+	if e.watcher != nil {
+		e.watcher.asked(e, d)
 	}
 	return d
 }
@@ -175,8 +175,8 @@ func (e *Evaluator) searchTerminal(first, count, rule uint32) uint32 {
 // ask checks the rest of a rule whose path pattern matches: method, host,
 // condition. It leaves out what can't change the decision or its report.
 func (e *Evaluator) ask(rule, terminal uint32) {
-	if e.trace != nil {
-		e.trace.reached = append(e.trace.reached, terminal)
+	if e.watcher != nil {
+		e.watcher.reach(terminal)
 	}
 	s := e.snap
 	rec := s.at(secRules, rule)
