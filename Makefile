@@ -64,4 +64,8 @@ fuzz: ## run each fuzz target for FUZZTIME
 envoy: ## fetch the real Envoy into build/ (ENVOY=path uses another)
 	@scripts/get-envoy >/dev/null
 
-.PHONY: help run test bench build plugin size lint fuzz envoy
+keycloak: build envoy ## fetch a real Keycloak into build/ and test with it (needs Java; KEYCLOAK=dir uses another)
+	@home=$$(scripts/get-keycloak) && go vet -tags keycloak ./e2e/keycloak && \
+		KEYCLOAK=$$home go test -tags keycloak -count 1 -timeout 20m -v ./e2e/keycloak
+
+.PHONY: help run test bench build plugin size lint fuzz envoy keycloak

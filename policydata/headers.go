@@ -49,7 +49,7 @@ func (i *Issuer) checkClaimHeaders() error {
 	}
 	seen := make(map[string]bool, len(i.ClaimHeaders))
 	for _, h := range i.ClaimHeaders {
-		if err := checkClaimHeader(h.Header); err != nil {
+		if err := CheckClaimHeader(h.Header); err != nil {
 			return fmt.Errorf("claim header %q: %w", h.Header, err)
 		}
 		if seen[h.Header] {
@@ -60,7 +60,9 @@ func (i *Issuer) checkClaimHeaders() error {
 	return nil
 }
 
-func checkClaimHeader(name string) error {
+// CheckClaimHeader says whether a claim may be handed to the upstream in a header
+// of this name.
+func CheckClaimHeader(name string) error {
 	switch {
 	case name == "" || len(name) > maxHeaderBytes:
 		return fmt.Errorf("a header's name has 1 to %d bytes", maxHeaderBytes)

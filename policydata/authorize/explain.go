@@ -17,10 +17,6 @@ func (e *Engine) Changes(t *policydata.Trace) []policydata.Change {
 	return t.Changes(e.snapshot, &e.request, &e.identity)
 }
 
-// Identity returns what the token of the last decision said, mapped by its
-// issuer; not Authenticated if there was none or it was refused before.
-func (e *Engine) Identity() policydata.Identity { return e.identity }
-
 // Request returns the request of the last decision as the rules were asked
 // about it.
 func (e *Engine) Request() policydata.Request { return e.request }

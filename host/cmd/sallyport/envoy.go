@@ -50,6 +50,7 @@ key that signs snapshots, and the filter.`,
 	f.StringVar(&o.Listen, "listen", envoyconfig.DefaultListen, "address that Envoy listens on")
 	f.StringVar(&o.Admin, "admin", envoyconfig.DefaultAdmin, "address of Envoy's admin interface")
 	f.StringVar(&o.Upstream, "upstream", envoyconfig.DefaultUpstream, "host:port of the upstream")
+	f.StringVar(&o.Host, "host", envoyconfig.DefaultHost, "host:port of the host's API, where proxies ask for keys")
 	f.StringVar(&o.XDS, "xds", envoyconfig.DefaultXDS, "host:port of the host's xDS")
 	f.StringVar(&o.ModulePath, "module", "", "path of the filter on Envoy's machine (default: the one in the data directory)")
 	return cmd

@@ -5,12 +5,15 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
+	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
+	"sallyport/host/internal/api"
 	"sallyport/host/internal/issuerkeys"
 )
 
@@ -37,7 +40,7 @@ not be fetched; those that were known then stay in force.`,
 				return err
 			}
 			var status issuerkeys.Status
-			path := "/api/v1/issuers/" + url.PathEscape(args[0]) + "/refresh"
+			path := "/api/v1/issuers/" + api.PathName(args[0]) + "/refresh"
 			if err := c.do(cmd.Context(), http.MethodPost, path, "", nil, &status); err != nil {
 				return err
 			}
@@ -65,7 +68,7 @@ func printKeys(w io.Writer, s issuerkeys.Status) error {
 			removed = k.Removed.Format(time.RFC3339)
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n",
-			cmp.Or(k.ID, "-"), k.Type, cmp.Or(k.Algorithm, "-"), k.Since.Format(time.RFC3339), removed)
+			cmp.Or(printable(k.ID), "-"), k.Type, cmp.Or(k.Algorithm, "-"), k.Since.Format(time.RFC3339), removed)
 	}
 	if err := table.Flush(); err != nil {
 		return err
@@ -79,4 +82,12 @@ func printKeys(w io.Writer, s issuerkeys.Status) error {
 	}
 	_, err := fmt.Fprintln(w, "next refresh:", s.NextRefresh.Format(time.RFC3339))
 	return err
+}
+
+// printable quotes what would do something to a terminal: an issuer chooses it.
+func printable(s string) string {
+	if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return strconv.Quote(s)
+	}
+	return s
 }

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
+	"regexp"
+	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -32,9 +36,14 @@ func printAs(w io.Writer, form string, v any, table func(io.Writer) error) error
 	case formYAML:
 		return printYAML(w, v)
 	}
-	encoder := json.NewEncoder(w)
+	var out bytes.Buffer
+	encoder := json.NewEncoder(&out)
 	encoder.SetEscapeHTML(false)
-	return encoder.Encode(v)
+	if err := encoder.Encode(v); err != nil {
+		return err
+	}
+	_, err := w.Write(escaped(out.Bytes()))
+	return err
 }
 
 // printYAML writes v with the names that it has as JSON.
@@ -44,18 +53,48 @@ func printYAML(w io.Writer, v any) error {
 		return err
 	}
 	var generic yaml.Node // of JSON, which is YAML, so that the order stays
-	if err := yaml.Unmarshal(b, &generic); err != nil {
+	if err := yaml.Unmarshal(escaped(b), &generic); err != nil {
 		return err
 	}
 	blockStyle(&generic)
 	return yaml.NewEncoder(w).Encode(&generic)
 }
 
+// escaped returns JSON with an escape for each character that JSON has in texts
+// as it is, and YAML and documents not: it ends a line there, or controls a
+// terminal, or is none.
+func escaped(data []byte) []byte {
+	out := make([]byte, 0, len(data))
+	for _, r := range string(data) {
+		if r >= 0x7F && r <= 0x9F || r == 0xFEFF || r == 0xFFFE || r == 0xFFFF {
+			out = fmt.Appendf(out, `\u%04x`, r)
+			continue
+		}
+		out = utf8.AppendRune(out, r)
+	}
+	return out
+}
+
 // blockStyle makes nodes read from JSON look as YAML is written by hand. Their
 // tags stay, so that "1" does not become a number.
 func blockStyle(n *yaml.Node) {
 	n.Style = 0
+	if n.Kind == yaml.ScalarNode && n.Tag == "!!str" && !plain(n.Value) {
+		n.Style = yaml.DoubleQuotedStyle
+	}
 	for _, c := range n.Content {
 		blockStyle(c)
 	}
+}
+
+// plainText is what every reader of YAML takes for the same text without quotes,
+// unless it is one of the words that some take for something else.
+var plainText = regexp.MustCompile(`^[A-Za-z/]([A-Za-z0-9_./@+()=,-]|:[A-Za-z0-9/]| [A-Za-z0-9(])*$`)
+
+func plain(text string) bool {
+	switch strings.ToLower(text) {
+	case "y", "n", "yes", "no", "on", "off", "true", "false", "null":
+		return false
+	}
+	return plainText.MatchString(text)
 }

@@ -1,16 +1,3 @@
-// Package api is the host's HTTP interface: the REST API under /api/v1, and what
-// probes, monitoring and proxies ask for.
-//
-// The API decides by the project's own engine: a request is allowed if the
-// policies of whoever asks allow it on the host "system:api". Callers prove who
-// they are by an access key (HTTP Basic, RFC 7617) or by a token of a trusted
-// issuer.
-//
-// A token says who its bearer is in words of its issuer, and the first user has a
-// name that anybody may have there who can choose one. So the first user acts by
-// access key alone; a token that names it is refused, unless it is of the
-// development issuer where that is trusted. Who is to use the API by token gets
-// a policy with "system:api" under another name, or a group that has one.
 package api
 
 import (
@@ -83,6 +70,7 @@ func New(o Options) http.Handler {
 	guarded(http.MethodPost, "/api/v1/check", a.check)
 	guarded(http.MethodPost, "/api/v1/access", a.access)
 	guarded(http.MethodPost, "/api/v1/test", a.test)
+	a.resources(mux)
 	guarded(http.MethodPost, "/api/v1/issuers/{name}/refresh", a.refreshIssuer)
 	mux.HandleFunc("/api/", a.guarded(notFound))
 	mux.HandleFunc("/api", a.guarded(notFound)) // or the mux would redirect
@@ -115,17 +103,6 @@ func sameOriginOnly(next http.Handler) http.Handler {
 
 func notFound(w http.ResponseWriter, _ *http.Request) {
 	fail(w, http.StatusNotFound, "no such resource")
-}
-
-// methodNotAllowed answers what is asked by another method than the one there is.
-func methodNotAllowed(allowed string) http.HandlerFunc {
-	if allowed == http.MethodGet {
-		allowed += ", " + http.MethodHead
-	}
-	return func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Allow", allowed)
-		fail(w, http.StatusMethodNotAllowed, "want "+allowed)
-	}
 }
 
 func writeText(w http.ResponseWriter, text string) {

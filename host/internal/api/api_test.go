@@ -246,7 +246,7 @@ func TestWhoMayUseTheAPI(t *testing.T) {
 		return func(r *http.Request) { r.Header["Authorization"] = values }
 	}
 	bearer := func(m devissuer.MintRequest) func(*http.Request) { return header("Bearer " + f.token(t, m)) }
-	oscar, err := f.directory.CreateCredentials(t.Context(), "oscar")
+	oscar, err := f.directory.CreateCredentials(t.Context(), model.Key{Kind: model.KindUser, Name: "oscar"}, directory.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,8 +7,6 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"net/url"
-	"strconv"
 	"time"
 
 	"sallyport/host/internal/directory"
@@ -51,6 +49,7 @@ func (a *api) apply(w http.ResponseWriter, r *http.Request) {
 		failDocuments(w, err)
 		return
 	}
+	options.Permit = a.permit(r)
 	result, err := a.Directory.Apply(r.Context(), manifest.Entities(docs), options)
 	if err != nil {
 		a.failApply(w, manifest.Locate(docs, err))
@@ -66,12 +65,16 @@ func (a *api) apply(w http.ResponseWriter, r *http.Request) {
 // failApply tells a mistake in the documents from a failure of the host.
 func (a *api) failApply(w http.ResponseWriter, err error) {
 	var errs manifest.Errors
-	if errors.As(err, &errs) {
+	var ungranted *grantError
+	var failed *testsFailed
+	switch {
+	case errors.As(err, &ungranted):
+		failGrant(w, ungranted)
+		return
+	case errors.As(err, &errs):
 		failDocuments(w, errs)
 		return
-	}
-	var failed *testsFailed
-	if errors.As(err, &failed) {
+	case errors.As(err, &failed):
 		writeProblem(w, Problem{Status: http.StatusUnprocessableEntity, Detail: failed.Error(), Tests: failed.report})
 		return
 	}
@@ -91,30 +94,15 @@ func (a *api) awaitPublished(ctx context.Context, generation uint64) bool {
 	return err == nil
 }
 
-// applyOptions reads the query strictly: a parameter that gets lost could turn a
-// dry run into a real one.
+// applyOptions returns what the query of an apply says.
 func applyOptions(r *http.Request) (o directory.Options, err error) {
-	query, err := url.ParseQuery(r.URL.RawQuery)
+	values, err := readQuery(r, "dryRun", "prune", "force")
 	if err != nil {
-		return o, errors.New("the query is malformed")
+		return o, err
 	}
-	for name, values := range query {
-		var into *bool
-		switch name {
-		case "dryRun":
-			into = &o.DryRun
-		case "prune":
-			into = &o.Prune
-		case "force":
-			into = &o.Force
-		default:
-			return o, fmt.Errorf("unknown parameter %q: there are dryRun, prune and force", name)
-		}
-		if len(values) != 1 {
-			return o, fmt.Errorf("parameter %s: want it once", name)
-		}
-		if *into, err = strconv.ParseBool(values[0]); err != nil {
-			return o, fmt.Errorf("parameter %s: want true or false", name)
+	for name, into := range map[string]*bool{"dryRun": &o.DryRun, "prune": &o.Prune, "force": &o.Force} {
+		if *into, err = boolIn(values, name); err != nil {
+			return o, err
 		}
 	}
 	return o, nil
@@ -137,12 +125,16 @@ func readUpload(w http.ResponseWriter, r *http.Request) (upload, error) {
 	if mediaType == "multipart/form-data" {
 		return formFiles(r)
 	}
-	name := "body"
-	if mediaType == "application/json" {
-		name = "body.json"
-	}
 	data, err := io.ReadAll(r.Body)
-	return upload{documents: []manifest.File{{Name: name, Data: data}}}, err
+	return upload{documents: []manifest.File{{Name: bodyName(mediaType), Data: data}}}, err
+}
+
+// bodyName returns the name of a body as a file of documents.
+func bodyName(mediaType string) string {
+	if mediaType == "application/json" {
+		return "body.json"
+	}
+	return "body"
 }
 
 func formFiles(r *http.Request) (sent upload, _ error) {

@@ -8,6 +8,8 @@ import (
 	"sync"
 
 	"sallyport/host/internal/directory"
+	"sallyport/host/internal/grants"
+	"sallyport/host/internal/model"
 	"sallyport/policydata"
 	"sallyport/policydata/authorize"
 )
@@ -17,7 +19,7 @@ func (a *api) guarded(next http.HandlerFunc) http.HandlerFunc {
 	return func(rw http.ResponseWriter, r *http.Request) {
 		w := &statusWriter{rw, http.StatusOK}
 		defer func() { a.requests.WithLabelValues(strconv.Itoa(w.status/100) + "xx").Inc() }()
-		reason, err := a.authorize(r)
+		who, reason, err := a.authorize(r)
 		switch {
 		case errors.Is(err, errFirstUserByToken):
 			fail(w, http.StatusForbidden, err.Error())
@@ -27,7 +29,7 @@ func (a *api) guarded(next http.HandlerFunc) http.HandlerFunc {
 		case reason != policydata.ReasonAllowed:
 			refuse(w, reason)
 		default:
-			next(w, r)
+			next(w, withCaller(r, who))
 		}
 	}
 }
@@ -36,11 +38,15 @@ func (a *api) guarded(next http.HandlerFunc) http.HandlerFunc {
 var errFirstUserByToken = errors.New("the user " + directory.AdminName +
 	" acts by access key only: give a user or group of the token a policy with hosts: [\"" + policydata.HostAPI + "\"]")
 
-// authorize decides whether a request to the API may be served.
-func (a *api) authorize(r *http.Request) (policydata.Reason, error) {
+// asking decides a request for whoever makes it.
+type asking func(*authorize.Engine, *authorize.Request) policydata.Decision
+
+// authorize decides whether a request to the API may be served, and says who
+// makes it.
+func (a *api) authorize(r *http.Request) (caller, policydata.Reason, error) {
 	current, _ := a.Publisher.Current()
 	if current == nil {
-		return policydata.ReasonNoSnapshot, nil
+		return caller{}, policydata.ReasonNoSnapshot, nil
 	}
 	req := &authorize.Request{Method: r.Method, Target: r.RequestURI, Authority: r.Host, API: true}
 	for name, values := range r.Header {
@@ -49,35 +55,46 @@ func (a *api) authorize(r *http.Request) (policydata.Reason, error) {
 		}
 	}
 	key, secret, isBasic := r.BasicAuth()
-	if !isBasic || len(r.Header.Values("Authorization")) != 1 {
-		return a.byToken(current.Loaded, req)
+	byToken := !isBasic || len(r.Header.Values("Authorization")) != 1
+	ask := func(e *authorize.Engine, req *authorize.Request) policydata.Decision {
+		return e.Authorize(req, a.Now().Unix())
 	}
-	user, err := a.Directory.Authenticate(r.Context(), key, secret)
-	if errors.Is(err, directory.ErrBadCredentials) {
-		return policydata.ReasonBadToken, nil
+	if !byToken {
+		owner, err := a.Directory.Authenticate(r.Context(), key, secret)
+		if errors.Is(err, directory.ErrBadCredentials) {
+			return caller{}, policydata.ReasonBadToken, nil
+		}
+		if err != nil {
+			return caller{}, policydata.ReasonInternalError, err
+		}
+		ask = a.askAs(owner)
 	}
-	if err != nil {
-		return policydata.ReasonInternalError, err
-	}
-	id := policydata.Identity{Authenticated: true, User: user, RequireKnownUser: true}
-	d, err := a.decider.decide(current.Loaded, func(e *authorize.Engine) policydata.Decision {
-		return e.AuthorizeIdentity(req, &id, a.Now().Unix())
-	})
-	return d.Reason, err
-}
-
-// byToken decides a request by its token, or without one.
-func (a *api) byToken(s *policydata.Snapshot, req *authorize.Request) (policydata.Reason, error) {
-	issuer := ""
-	d, err := a.decider.decide(s, func(e *authorize.Engine) policydata.Decision {
-		d := e.Authorize(req, a.Now().Unix())
-		issuer = strings.Clone(e.Issuer())
-		return d
-	})
-	if err == nil && d.Allowed() && d.User == directory.AdminName && (a.FirstUserIssuer == "" || issuer != a.FirstUserIssuer) {
+	v, err := a.decider.decide(current.Loaded, ask, req)
+	if err == nil && byToken && v.reason == policydata.ReasonAllowed && a.firstUserOf(v) {
 		err = errFirstUserByToken
 	}
-	return d.Reason, err
+	escalation := *req
+	escalation.Method, escalation.Target = escalate, apiPrefix
+	return caller{v.writer, sync.OnceValues(func() (bool, error) {
+		v, err := a.decider.decide(current.Loaded, ask, &escalation)
+		return err == nil && v.reason == policydata.ReasonAllowed, err
+	})}, v.reason, err
+}
+
+// firstUserOf reports whether a token names the first user and may not.
+func (a *api) firstUserOf(v verdict) bool {
+	return v.user == directory.AdminName && (a.FirstUserIssuer == "" || v.issuer != a.FirstUserIssuer)
+}
+
+// askAs decides for the owner of an access key.
+func (a *api) askAs(owner model.Key) asking {
+	id := policydata.Identity{Authenticated: true, User: owner.Name, RequireKnownUser: true}
+	if owner.Kind == model.KindServiceAccount {
+		id = policydata.Identity{Authenticated: true, Own: true, Client: owner.Name, Subject: owner.Name, RequireKnownUser: true}
+	}
+	return func(e *authorize.Engine, req *authorize.Request) policydata.Decision {
+		return e.AuthorizeIdentity(req, &id, a.Now().Unix())
+	}
 }
 
 // decider decides by one snapshot after the other, and keeps the engine, which
@@ -88,20 +105,39 @@ type decider struct {
 	engine   *authorize.Engine    // guarded by mu; of snapshot
 }
 
-// decide returns what ask decides, with reason and user alone: the rest is good
-// only until the engine's next decision.
-func (x *decider) decide(s *policydata.Snapshot, ask func(*authorize.Engine) policydata.Decision) (policydata.Decision, error) {
+// verdict is what of a decision is good beyond the engine's next one.
+type verdict struct {
+	reason policydata.Reason
+	issuer string        // "iss" of the token
+	user   string        // who acts, or in whose name a service does
+	writer grants.Writer // the user; the zero Writer for a service, in whoever's name
+}
+
+func (x *decider) decide(s *policydata.Snapshot, ask asking, req *authorize.Request) (verdict, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.engine == nil || x.snapshot != s {
 		engine, err := authorize.New(s, authorize.TokenSource{})
 		if err != nil {
-			return policydata.Decision{}, err
+			return verdict{}, err
 		}
 		x.snapshot, x.engine = s, engine
 	}
-	d := ask(x.engine)
-	return policydata.Decision{Reason: d.Reason, User: strings.Clone(d.User)}, nil
+	d := ask(x.engine, req)
+	v := verdict{reason: d.Reason, issuer: strings.Clone(x.engine.Issuer()), user: strings.Clone(d.User)}
+	if d.Service == "" {
+		id := x.engine.Identity()
+		v.writer = grants.Writer{User: v.user, Groups: cloned(id.Groups), Roles: cloned(id.Roles)}
+	}
+	return v, nil
+}
+
+func cloned(list []string) []string {
+	out := make([]string, len(list))
+	for i, s := range list {
+		out[i] = strings.Clone(s)
+	}
+	return out
 }
 
 // refuse answers a request that the policies do not allow. Unlike a proxy's,

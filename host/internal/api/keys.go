@@ -28,8 +28,8 @@ const (
 
 // keyRequest is what a proxy sends that met a token of an unknown "kid".
 type keyRequest struct {
-	Issuer  string `json:"issuer"`  // "iss"
-	KeyID   string `json:"kid"`     // "": the token names none
+	Issuer  string `json:"issuer"` // "iss"
+	KeyID   string `json:"kid"`
 	Version string `json:"version"` // of the snapshot that has no such key
 }
 
@@ -91,8 +91,8 @@ func parseKeyRequest(body []byte) (keyRequest, error) {
 	switch {
 	case q.Issuer == "" || len(q.Issuer) > maxIssBytes:
 		return q, errors.New("issuer: want 1 to " + strconv.Itoa(maxIssBytes) + " bytes")
-	case len(q.KeyID) > jwks.MaxKeyIDBytes:
-		return q, errors.New("kid: want at most " + strconv.Itoa(jwks.MaxKeyIDBytes) + " bytes")
+	case q.KeyID == "" || len(q.KeyID) > jwks.MaxKeyIDBytes:
+		return q, errors.New("kid: want 1 to " + strconv.Itoa(jwks.MaxKeyIDBytes) + " bytes")
 	case !isVersion(q.Version):
 		return q, errors.New("version: want <epoch>.<generation>")
 	}
@@ -110,7 +110,11 @@ func isVersion(text string) bool {
 func (a *api) refreshIssuer(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), keyRequestTimeout)
 	defer cancel()
-	name := r.PathValue("name")
+	name, err := nameIn(r, "name")
+	if err != nil {
+		fail(w, http.StatusBadRequest, err.Error())
+		return
+	}
 	status, err := a.Keys.Refresh(ctx, name)
 	switch {
 	case errors.Is(err, issuerkeys.ErrNoIssuer):

@@ -36,7 +36,8 @@ type Compiler struct {
 // memory is what a compilation can take over from the one before.
 type memory struct {
 	conditions map[conditionKey]*policydata.Expr
-	keys       map[string][]policydata.Key // by JWK Set
+	keys       map[string][]policydata.Key            // by JWK Set
+	fetched    map[*model.IssuerKeys][]policydata.Key // never modified, so the same is the same
 }
 
 type conditionKey struct{ src, path, host string }
@@ -68,7 +69,7 @@ func (c *Compiler) Body(state *model.State, v Version, extra ...policydata.Issue
 func (c *Compiler) Source(state *model.State, v Version) (policydata.Source, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	next := memory{map[conditionKey]*policydata.Expr{}, map[string][]policydata.Key{}}
+	next := memory{map[conditionKey]*policydata.Expr{}, map[string][]policydata.Key{}, map[*model.IssuerKeys][]policydata.Key{}}
 	source := policydata.Source{Epoch: v.Epoch, Generation: v.Generation, Created: v.Committed.Unix()}
 	for _, p := range state.Policies {
 		policy, err := c.policy(p, &next)
@@ -85,6 +86,7 @@ func (c *Compiler) Source(state *model.State, v Version) (policydata.Source, err
 		source.Issuers = append(source.Issuers, issuer)
 	}
 	addPrincipals(&source, state)
+	source.Revoked = state.Revoked
 	c.last = next
 	return source, nil
 }
@@ -166,7 +168,7 @@ func (c *Compiler) issuer(state *model.State, i *model.Issuer, next *memory) (po
 	if i.KeySource() == "" {
 		keys, err = c.inline(string(i.JWKS.Inline), next)
 	} else {
-		keys = fetched(state.ValidKeys(i))
+		keys = c.fetched(state.ValidKeys(i), next)
 	}
 	if err != nil {
 		return policydata.Issuer{}, fmt.Errorf("jwks: %w", err)
@@ -185,10 +187,19 @@ func (c *Compiler) issuer(state *model.State, i *model.Issuer, next *memory) (po
 		GroupsClaims:     i.Claims.Groups,
 		RolesClaims:      i.Claims.Roles,
 		ClientClaims:     i.Claims.Client,
+		ClaimHeaders:     claimHeaders(i.Claims.Headers),
 		ClockSkew:        int64(time.Duration(i.ClockSkew).Seconds()),
 		MaxTokenLifetime: int64(time.Duration(i.MaxTokenLifetime).Seconds()),
 		RequireKnownUser: i.RequireKnownUser,
 	}, nil
+}
+
+func claimHeaders(list []model.ClaimHeader) []policydata.ClaimHeader {
+	var out []policydata.ClaimHeader
+	for _, h := range list {
+		out = append(out, policydata.ClaimHeader(h))
+	}
+	return out
 }
 
 // inline returns the keys of a JWK Set.
@@ -207,17 +218,22 @@ func (c *Compiler) inline(set string, next *memory) ([]policydata.Key, error) {
 // fetched returns the committed keys; there may be none yet. They passed the
 // checks of the version that committed them: where this one knows better, a key
 // is left out, since nobody could repair the set but its issuer.
-func fetched(set *model.IssuerKeys) []policydata.Key {
+func (c *Compiler) fetched(set *model.IssuerKeys, next *memory) []policydata.Key {
 	if set == nil {
 		return nil
 	}
-	var keys []policydata.Key
+	keys, known := c.last.fetched[set]
+	if known {
+		next.fetched[set] = keys
+		return keys
+	}
 	for _, k := range set.Keys {
 		key := policydata.Key{ID: k.ID, Algorithm: k.Algorithm, SPKI: k.SPKI}
 		if token.CheckKey(key) == nil {
 			keys = append(keys, key)
 		}
 	}
+	next.fetched[set] = keys
 	return keys
 }
 

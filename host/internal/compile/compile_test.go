@@ -75,7 +75,8 @@ func TestSourceHasAllThatADocumentSays(t *testing.T) {
 			UsernamePrefix: "u-", GroupsPrefix: "g-", TrimGroup: "/",
 			UsernameClaims: [][]string{{"preferred_username"}}, GroupsClaims: [][]string{{"groups"}},
 			RolesClaims: [][]string{{"realm_access", "roles"}}, ClientClaims: [][]string{{"azp"}, {"client_id"}},
-			ClockSkew: 5, MaxTokenLifetime: 3600, RequireKnownUser: true,
+			ClaimHeaders: []policydata.ClaimHeader{{Header: "x-tenant", Claim: []string{"tenant", "id"}}},
+			ClockSkew:    5, MaxTokenLifetime: 3600, RequireKnownUser: true,
 		}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -245,5 +246,17 @@ func TestTheStory(t *testing.T) {
 				t.Errorf("got %s, want %s", d, tt.want)
 			}
 		})
+	}
+}
+
+func TestRevokedTokensGoIntoTheSnapshot(t *testing.T) {
+	s := *state(t, "testdata/all.yaml")
+	s.Revoked = []policydata.RevokedToken{{Issuer: "idp", ID: "t", Expires: 1_800_000_060}}
+	got, err := compile.New().Source(&s, version)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(s.Revoked, got.Revoked); diff != "" {
+		t.Errorf("revoked (-want +got):\n%s", diff)
 	}
 }

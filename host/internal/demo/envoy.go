@@ -29,7 +29,7 @@ func (d *demo) startEnvoy(ctx context.Context, g *errgroup.Group, upstream strin
 	}
 	bootstrap, err := envoyconfig.ECDS(envoyconfig.Options{
 		Listen: d.ProxyAddr, Admin: admin, Upstream: upstream,
-		XDS: d.host.XDSAddr(), ModulePath: d.host.ModuleFile(), Keys: []string{d.host.TrustedKey()},
+		Host: d.host.HTTPAddr(), XDS: d.host.XDSAddr(), ModulePath: d.host.ModuleFile(), Keys: []string{d.host.TrustedKey()},
 	})
 	if err != nil {
 		return err

@@ -22,6 +22,9 @@ import (
 // cacheDir keeps the filter's machine code, below the data directory.
 const cacheDir = "wazero-cache"
 
+// hostCluster is the name by which the filter calls the host.
+const hostCluster = "sallyport_host"
+
 // startWazero serves the proxy by the filter in wazero.
 func (d *demo) startWazero(ctx context.Context, g *errgroup.Group, upstream string) error {
 	l, err := net.Listen("tcp", d.ProxyAddr)
@@ -32,6 +35,9 @@ func (d *demo) startWazero(ctx context.Context, g *errgroup.Group, upstream stri
 	rt, err := wasmhost.NewRuntime(ctx, wasmhost.Options{
 		CacheDir: filepath.Join(d.Config.Host.DataDir, cacheDir),
 		Logger:   d.logger(),
+		Clusters: map[string]wasmhost.Cluster{
+			hostCluster: {URL: &url.URL{Scheme: "http", Host: d.host.HTTPAddr()}},
+		},
 	})
 	if err != nil {
 		return errors.Join(err, l.Close())

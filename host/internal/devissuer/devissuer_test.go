@@ -43,7 +43,7 @@ func TestMintedTokensVerify(t *testing.T) {
 		t.Run(alg, func(t *testing.T) {
 			raw, err := issuer.Mint(MintRequest{
 				User: "eric", Groups: []string{"foo"}, TTL: time.Hour, Alg: alg, Now: now,
-				Claims: map[string]json.RawMessage{"azp": json.RawMessage(`"cli"`), "roles": json.RawMessage(`["r"]`)},
+				Claims: map[string]json.RawMessage{"azp": json.RawMessage(`"cli"`), "roles": json.RawMessage(`["r"]`), "jti": json.RawMessage(`"id"`)},
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -51,7 +51,7 @@ func TestMintedTokensVerify(t *testing.T) {
 			got, claims, reason := v.Verify(raw, now.Unix())
 			want := policydata.Identity{
 				Authenticated: true, Issuer: Name, Iss: Iss, Subject: "eric", User: "eric", Client: "cli",
-				Groups: []string{"foo"}, Roles: []string{"r"}, IssuedAt: now.Unix(),
+				Groups: []string{"foo"}, Roles: []string{"r"}, IssuedAt: now.Unix(), TokenID: "id",
 			}
 			if diff := cmp.Diff(want, got); diff != "" || reason != policydata.ReasonAllowed {
 				t.Errorf("%v\n%s", reason, diff)

@@ -17,11 +17,31 @@ type Options struct {
 	Prune  bool // delete what no document describes, except what is reserved
 	Force  bool // change reserved entities, too
 
-	// Judge is asked about the state as it would be, also where nothing changes;
-	// an error ends Apply and is returned. It runs in the write's transaction,
-	// perhaps more than once, so that what it judged is what is committed. It may
-	// be nil.
+	// Before is asked with the state that a write starts from, and Permit with
+	// that and the one that it would make; an error ends the write and is
+	// returned. Both run in the write's transaction, perhaps more than once; nil
+	// asks nothing.
+	Before func(*model.State) error
+	Permit func(before, after *model.State) error
+
+	// Judge is asked by Apply about the state as it would be, after Permit and
+	// also where nothing changes; an error ends the write and is returned. It runs
+	// in the write's transaction, too, so that what it judged is what is committed.
 	Judge func(*model.State) error
+}
+
+func (o *Options) before(s *model.State) error {
+	if o.Before == nil {
+		return nil
+	}
+	return o.Before(s)
+}
+
+func (o *Options) permit(before, after *model.State) error {
+	if o.Permit == nil {
+		return nil
+	}
+	return o.Permit(before, after)
 }
 
 func (o *Options) judge(next *model.State) error {
@@ -61,21 +81,33 @@ type Result struct {
 // store. Documents that change nothing do not raise the generation. The error is
 // or wraps model.Problems if docs break a rule.
 func (d *Directory) Apply(ctx context.Context, docs []model.Entity, o Options) (Result, error) {
+	return d.write(ctx, o, func(*model.State) ([]model.Entity, error) { return docs, nil })
+}
+
+// write applies the documents that docsOf makes of the state.
+func (d *Directory) write(ctx context.Context, o Options, docsOf func(*model.State) ([]model.Entity, error)) (Result, error) {
 	var changes []Change
 	plan := func(prev *image) (*change, error) {
+		if err := o.before(prev.state); err != nil {
+			return nil, err
+		}
+		docs, err := docsOf(prev.state)
+		if err != nil {
+			return nil, err
+		}
 		next, err := d.applied(prev.state, docs, o)
 		if err != nil {
 			return nil, err
 		}
-		if err := o.judge(next); err != nil {
-			return nil, err
-		}
 		changes = changesOf(prev.state, next, docs)
 		if !changed(changes) {
-			return nil, nil
+			return nil, o.judge(next)
 		}
 		giveIDs(next)
-		return &change{state: next}, nil
+		if err := o.permit(prev.state, next); err != nil {
+			return nil, err
+		}
+		return &change{state: next}, o.judge(next)
 	}
 	img, err := d.run(ctx, plan, o.DryRun)
 	if err != nil {
@@ -150,15 +182,19 @@ func undescribed(s *model.State, docs []model.Entity) []model.Key {
 }
 
 // Delete deletes the entity that k names, its credentials, and all references to
-// it. The error is ErrNotFound, ErrReserved unless force, or ErrInUse, wrapped.
-func (d *Directory) Delete(ctx context.Context, k model.Key, force bool) (Result, error) {
+// it; of the options, Prune and DryRun mean nothing. The error is ErrNotFound,
+// ErrReserved unless by force, or ErrInUse, wrapped.
+func (d *Directory) Delete(ctx context.Context, k model.Key, o Options) (Result, error) {
 	var changes []Change
 	img, err := d.update(ctx, func(prev *image) (*change, error) {
+		if err := o.before(prev.state); err != nil {
+			return nil, err
+		}
 		e, ok := prev.state.Get(k)
 		if !ok {
 			return nil, fmt.Errorf("%s %q: %w", k.Kind, k.Name, ErrNotFound)
 		}
-		if e.Meta().Reserved && !force {
+		if e.Meta().Reserved && !o.Force {
 			return nil, fmt.Errorf("%s %q %w", k.Kind, k.Name, ErrReserved)
 		}
 		next := prev.state.Without([]model.Key{k})
@@ -166,7 +202,7 @@ func (d *Directory) Delete(ctx context.Context, k model.Key, force bool) (Result
 			return nil, fmt.Errorf("%s %q %w: %w", k.Kind, k.Name, ErrInUse, err)
 		}
 		changes = changesOf(prev.state, next, nil)
-		return &change{state: next}, nil
+		return &change{state: next}, o.permit(prev.state, next)
 	})
 	if err != nil {
 		return Result{}, err
@@ -264,4 +300,12 @@ func changesOf(prev, next *model.State, docs []model.Entity) []Change {
 
 func changed(changes []Change) bool {
 	return slices.ContainsFunc(changes, func(c Change) bool { return c.Action != Unchanged })
+}
+
+// EachDifference calls fn with each entity that differs between two states of
+// one directory; old is nil where there is a new one, and new where one is gone.
+func EachDifference(before, after *model.State, fn func(old, new model.Entity)) {
+	for _, diff := range differences(before, after) {
+		fn(diff.old, diff.new)
+	}
 }

@@ -30,7 +30,7 @@ func (Secret) MarshalText() ([]byte, error) { return []byte("[secret]"), nil }
 // Reveal returns the secret itself, to show it once.
 func (s Secret) Reveal() string { return string(s) }
 
-// Credentials are a new access key of a user.
+// Credentials are a new access key of a user or a service.
 type Credentials struct {
 	AccessKeyID string
 	Secret      Secret
@@ -43,7 +43,7 @@ type Credentials struct {
 // and no search finds a preimage, and a slow hash would let anybody who sends
 // wrong secrets keep the host busy.
 type storedCredentials struct {
-	UserID  string `json:"userId"`
+	OwnerID string `json:"userId"`  // of the user or service
 	Hash    string `json:"sha256"`  // of the secret's text, in hexadecimal
 	Created int64  `json:"created"` // seconds since the Unix epoch
 }
@@ -51,7 +51,7 @@ type storedCredentials struct {
 // credential is an access key, by its id.
 type credential struct {
 	storedCredentials
-	user string
+	owner model.Key
 }
 
 const (
@@ -59,14 +59,27 @@ const (
 	accessKeyLength = 20
 	// maxSecretBytes bounds what is hashed; a real secret has 43 bytes.
 	maxSecretBytes = 1024
+	// maxCredentials bounds the access keys of one user or service.
+	maxCredentials = 100
 )
 
-// CreateCredentials makes an access key for the user. The secret is not stored
-// and can't be had again. The error is ErrNotFound if there is no such user.
-func (d *Directory) CreateCredentials(ctx context.Context, user string) (Credentials, error) {
+// CreateCredentials makes an access key for a user or a service. The secret is
+// not stored and can't be had again. Of the options, Before counts. The error is
+// ErrNotFound if there is no such owner, and model.Problems, wrapped, if the
+// owner has too many.
+func (d *Directory) CreateCredentials(ctx context.Context, owner model.Key, o Options) (Credentials, error) {
 	creds := newCredentials()
 	_, err := d.update(ctx, func(prev *image) (*change, error) {
-		return d.addCredentials(&change{state: prev.state}, user, creds)
+		if err := o.before(prev.state); err != nil {
+			return nil, err
+		}
+		if len(credentialsOf(prev, owner)) >= maxCredentials {
+			return nil, model.Problems{{
+				Kind: owner.Kind, Name: owner.Name, Field: "credentials",
+				Text: fmt.Sprintf("has %d access keys, and can't have more: delete some", maxCredentials),
+			}}
+		}
+		return d.addCredentials(&change{state: prev.state}, owner, creds)
 	})
 	if err != nil {
 		return Credentials{}, err
@@ -74,11 +87,11 @@ func (d *Directory) CreateCredentials(ctx context.Context, user string) (Credent
 	return creds, nil
 }
 
-// addCredentials adds creds for a user of c's state to c.
-func (d *Directory) addCredentials(c *change, user string, creds Credentials) (*change, error) {
-	e, ok := c.state.Get(model.Key{Kind: model.KindUser, Name: user})
-	if !ok {
-		return nil, fmt.Errorf("%s %q: %w", model.KindUser, user, ErrNotFound)
+// addCredentials adds creds for a user or service of c's state to c.
+func (d *Directory) addCredentials(c *change, owner model.Key, creds Credentials) (*change, error) {
+	e, ok := c.state.Get(owner)
+	if !ok || !hasCredentials(owner.Kind) {
+		return nil, fmt.Errorf("%s %q: %w", owner.Kind, owner.Name, ErrNotFound)
 	}
 	hash := sha256.Sum256([]byte(creds.Secret))
 	stored := storedCredentials{e.Meta().ID, hex.EncodeToString(hash[:]), d.now().Unix()}
@@ -86,8 +99,8 @@ func (d *Directory) addCredentials(c *change, user string, creds Credentials) (*
 	if err != nil {
 		return nil, err
 	}
-	c.extra = map[string][]byte{credentialsKey(user, creds.AccessKeyID): value}
-	c.added = map[string]credential{creds.AccessKeyID: {stored, user}}
+	c.extra = map[string][]byte{credentialsKey(owner, creds.AccessKeyID): value}
+	c.added = map[string]credential{creds.AccessKeyID: {stored, owner}}
 	return c, nil
 }
 
@@ -100,16 +113,16 @@ func newCredentials() Credentials {
 	return Credentials{text[:accessKeyLength], Secret(base64.RawURLEncoding.EncodeToString(secret[:]))}
 }
 
-// Authenticate returns the name of the user whose access key this is. Whether
-// the user is disabled is for the decision to say. The error is
-// ErrBadCredentials, whether the key does not exist or the secret is wrong.
-func (d *Directory) Authenticate(ctx context.Context, accessKeyID, secret string) (string, error) {
+// Authenticate returns the user or service whose access key this is. Whether
+// that is disabled is for the decision to say. The error is ErrBadCredentials,
+// whether the key does not exist or the secret is wrong.
+func (d *Directory) Authenticate(ctx context.Context, accessKeyID, secret string) (model.Key, error) {
 	img, err := d.view(ctx)
 	if err != nil {
-		return "", err
+		return model.Key{}, err
 	}
 	if len(secret) > maxSecretBytes {
-		return "", ErrBadCredentials
+		return model.Key{}, ErrBadCredentials
 	}
 	cred, known := img.credentials[accessKeyID]
 	hash := sha256.Sum256([]byte(secret))
@@ -119,7 +132,7 @@ func (d *Directory) Authenticate(ctx context.Context, accessKeyID, secret string
 		want, known = make([]byte, len(hash)), false
 	}
 	if subtle.ConstantTimeCompare(hash[:], want) != 1 || !known {
-		return "", ErrBadCredentials
+		return model.Key{}, ErrBadCredentials
 	}
-	return cred.user, nil
+	return cred.owner, nil
 }

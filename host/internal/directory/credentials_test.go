@@ -16,7 +16,7 @@ func TestCredentials(t *testing.T) {
 	d, s := newDirectory(t)
 	apply(t, d, library)
 	before := load(t, d).Generation
-	creds, err := d.CreateCredentials(t.Context(), "eric")
+	creds, err := d.CreateCredentials(t.Context(), model.Key{Kind: model.KindUser, Name: "eric"}, directory.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,7 +26,7 @@ func TestCredentials(t *testing.T) {
 	if got := load(t, d).Generation; got != before+1 {
 		t.Errorf("generation %d, want %d", got, before+1)
 	}
-	other, err := d.CreateCredentials(t.Context(), "sean")
+	other, err := d.CreateCredentials(t.Context(), model.Key{Kind: model.KindUser, Name: "sean"}, directory.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +35,7 @@ func TestCredentials(t *testing.T) {
 	}{
 		"right":                   {creds.AccessKeyID, creds.Secret.Reveal(), "eric"},
 		"another user's":          {other.AccessKeyID, other.Secret.Reveal(), "sean"},
-		"wrong secret":            {creds.AccessKeyID, "x" + creds.Secret.Reveal()[1:], ""},
+		"wrong secret":            {creds.AccessKeyID, "*" + creds.Secret.Reveal()[1:], ""},
 		"another key's secret":    {creds.AccessKeyID, other.Secret.Reveal(), ""},
 		"empty secret":            {creds.AccessKeyID, "", ""},
 		"unknown key":             {"SPAAAAAAAAAAAAAAAAAA", creds.Secret.Reveal(), ""},
@@ -45,12 +45,12 @@ func TestCredentials(t *testing.T) {
 	} {
 		for _, dir := range []*directory.Directory{d, reopen(s)} {
 			user, err := dir.Authenticate(t.Context(), tt.id, tt.secret)
-			if user != tt.user || (tt.user == "") != errors.Is(err, directory.ErrBadCredentials) {
+			if user.Name != tt.user || (tt.user == "") != errors.Is(err, directory.ErrBadCredentials) {
 				t.Errorf("%s: got %q and %v, want %q", name, user, err, tt.user)
 			}
 		}
 	}
-	if _, err := d.CreateCredentials(t.Context(), "nobody"); !errors.Is(err, directory.ErrNotFound) {
+	if _, err := d.CreateCredentials(t.Context(), model.Key{Kind: model.KindUser, Name: "nobody"}, directory.Options{}); !errors.Is(err, directory.ErrNotFound) {
 		t.Errorf("unknown user: got %v, want ErrNotFound", err)
 	}
 }
@@ -79,12 +79,12 @@ func TestSecretsAreNeitherStoredNorPrinted(t *testing.T) {
 func TestDeletingAUserDeletesItsCredentials(t *testing.T) {
 	d, s := newDirectory(t)
 	apply(t, d, library)
-	creds, err := d.CreateCredentials(t.Context(), "eric")
+	creds, err := d.CreateCredentials(t.Context(), model.Key{Kind: model.KindUser, Name: "eric"}, directory.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	old := dump(t, s)
-	if _, err := d.Delete(t.Context(), model.Key{Kind: model.KindUser, Name: "eric"}, false); err != nil {
+	if _, err := d.Delete(t.Context(), model.Key{Kind: model.KindUser, Name: "eric"}, directory.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	if keys := keysBelow(t, s, "auth/users/eric"); keys != nil {
@@ -109,7 +109,7 @@ func TestEnsureAdminMakesTheFirstUserOnce(t *testing.T) {
 	if err != nil || creds == nil {
 		t.Fatalf("got %v and %v", creds, err)
 	}
-	if user, err := d.Authenticate(t.Context(), creds.AccessKeyID, creds.Secret.Reveal()); user != directory.AdminName || err != nil {
+	if user, err := d.Authenticate(t.Context(), creds.AccessKeyID, creds.Secret.Reveal()); user.Name != directory.AdminName || err != nil {
 		t.Errorf("got %q and %v", user, err)
 	}
 	rule := load(t, d).State.Policies[0].Rules[0]
@@ -121,7 +121,7 @@ func TestEnsureAdminMakesTheFirstUserOnce(t *testing.T) {
 			t.Errorf("again: got %v and %v", again, err)
 		}
 	}
-	if _, err := d.Delete(t.Context(), model.Key{Kind: model.KindUser, Name: directory.AdminName}, true); err != nil {
+	if _, err := d.Delete(t.Context(), model.Key{Kind: model.KindUser, Name: directory.AdminName}, directory.Options{Force: true}); err != nil {
 		t.Fatal(err)
 	}
 	if again, err := d.EnsureAdmin(t.Context()); again != nil || err != nil {

@@ -43,7 +43,7 @@ func TestDelete(t *testing.T) {
 			apply(t, d, library)
 			before := keysBelow(t, s, "auth/")
 			k := model.Key{Kind: tt.kind, Name: tt.name}
-			_, err := d.Delete(t.Context(), k, false)
+			_, err := d.Delete(t.Context(), k, directory.Options{})
 			if !errors.Is(err, tt.want) {
 				t.Fatalf("got %v, want %v", err, tt.want)
 			}
@@ -66,7 +66,7 @@ func TestDelegationEndsWithItsUsers(t *testing.T) {
 	d, _ := newDirectory(t)
 	apply(t, d, library)
 	for _, k := range []model.Key{{Kind: model.KindUser, Name: "sean"}, {Kind: model.KindGroup, Name: "library"}, {Kind: model.KindUser, Name: "eric"}} {
-		if _, err := d.Delete(t.Context(), k, false); err != nil {
+		if _, err := d.Delete(t.Context(), k, directory.Options{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -90,12 +90,12 @@ func TestARecreatedEntityGetsNothingBack(t *testing.T) {
 		t.Run(string(k.Kind)+" "+k.Name, func(t *testing.T) {
 			d, s := newDirectory(t)
 			apply(t, d, library)
-			creds, err := d.CreateCredentials(t.Context(), "eric")
+			creds, err := d.CreateCredentials(t.Context(), model.Key{Kind: model.KindUser, Name: "eric"}, directory.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
 			old := dump(t, s)
-			if _, err := d.Delete(t.Context(), k, false); err != nil {
+			if _, err := d.Delete(t.Context(), k, directory.Options{}); err != nil {
 				t.Fatal(err)
 			}
 			afterDelete := load(t, d).State
@@ -177,7 +177,7 @@ func TestAServiceLosesWhatItsDelegationNamed(t *testing.T) {
 	d, s := newDirectory(t)
 	apply(t, d, library)
 	old := dump(t, s)["auth/services/mlops"]
-	if _, err := d.Delete(t.Context(), model.Key{Kind: model.KindGroup, Name: "library"}, false); err != nil {
+	if _, err := d.Delete(t.Context(), model.Key{Kind: model.KindGroup, Name: "library"}, directory.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	apply(t, d, "kind: Group\nmetadata: {name: library}")

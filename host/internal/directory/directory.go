@@ -91,7 +91,8 @@ type change struct {
 	state     *model.State
 	extra     map[string][]byte            // further pairs to put
 	added     map[string]credential        // by access key id
-	keys      map[string]*model.IssuerKeys // by issuer; nil: none any more
+	withdrawn string                       // an access key id; "": none
+	keys      map[string]*model.IssuerKeys // by issuer; they replace what it had
 	bootstrap bool                         // the first user was made
 }
 
@@ -140,6 +141,10 @@ func (d *Directory) commit(tx store.Tx, prev *image, c *change) (*image, error) 
 		w.delete(key)
 	}
 	w.state(prev.state, c.state)
+	w.revoked(prev.state, c.state)
+	if cred, ok := prev.credentials[c.withdrawn]; ok {
+		w.delete(credentialsKey(cred.owner, c.withdrawn))
+	}
 	for _, key := range slices.Sorted(maps.Keys(c.extra)) {
 		w.put(key, c.extra[key])
 	}
@@ -155,7 +160,7 @@ func (d *Directory) commit(tx store.Tx, prev *image, c *change) (*image, error) 
 	}
 	for _, creds := range []map[string]credential{prev.credentials, c.added} {
 		for id, cred := range creds {
-			if e, ok := c.state.Get(model.Key{Kind: model.KindUser, Name: cred.user}); ok && e.Meta().ID == cred.UserID {
+			if e, ok := c.state.Get(cred.owner); ok && e.Meta().ID == cred.OwnerID && id != c.withdrawn {
 				next.credentials[id] = cred
 			}
 		}

@@ -109,7 +109,7 @@ func checkStore(t *testing.T, s store.Store) {
 			continue
 		}
 		ends := []string{strings.Join(parts[:3], "/")}
-		if len(parts) == 5 && parts[3] != "credentials" {
+		if len(parts) == 5 && parts[3] != "credentials" && parts[3] != "revoked" {
 			ends = append(ends, "auth/"+parts[3]+"/"+parts[4])
 		} else if len(parts) != 3 && len(parts) != 5 && !(len(parts) == 4 && parts[1] == "issuers" && parts[3] == "keys") {
 			t.Errorf("key %q is of no known layout", key)
@@ -335,13 +335,13 @@ func TestReservedNeedsForce(t *testing.T) {
 	if _, err := d.Apply(t.Context(), changed, directory.Options{}); err == nil || !strings.Contains(err.Error(), "is reserved") {
 		t.Errorf("apply: got %v", err)
 	}
-	if _, err := d.Delete(t.Context(), model.Key{Kind: model.KindUser, Name: "root"}, false); !errors.Is(err, directory.ErrReserved) {
+	if _, err := d.Delete(t.Context(), model.Key{Kind: model.KindUser, Name: "root"}, directory.Options{}); !errors.Is(err, directory.ErrReserved) {
 		t.Errorf("delete: got %v, want ErrReserved", err)
 	}
 	if _, err := d.Apply(t.Context(), changed, directory.Options{Force: true}); err != nil {
 		t.Errorf("apply by force: %v", err)
 	}
-	if _, err := d.Delete(t.Context(), model.Key{Kind: model.KindUser, Name: "root"}, true); err != nil {
+	if _, err := d.Delete(t.Context(), model.Key{Kind: model.KindUser, Name: "root"}, directory.Options{Force: true}); err != nil {
 		t.Errorf("delete by force: %v", err)
 	}
 }
@@ -362,6 +362,9 @@ func TestLoadRefusesWhatItDoesNotUnderstand(t *testing.T) {
 		"unknown collection":        {"auth/robots/r2", `{}`, "unknown layout"},
 		"unknown depth":             {"auth/users/eric/a/b/c", `{}`, "unknown layout"},
 		"unknown relation":          {"auth/policies/read/users/eric", `{}`, "unknown relation"},
+		"revoked under another key": {"auth/issuers/idp/revoked/x", `{"issuerId":"x","jti":"t","expires":1}`, `not the key of the revoked token "t"`},
+		"revoked, not of an issuer": {"auth/users/eric/revoked/x", `{"issuerId":"x","jti":"t","expires":1}`, `not the key of the revoked token "t"`},
+		"revoked, unknown field":    {"auth/issuers/idp/revoked/x", `{"issuerId":"x","jti":"t","until":1}`, "until"},
 		"format of a later version": {"meta/format", `2`, `format "2"`},
 		"generation":                {"meta/generation", `{"epoch":1,"generation":-1}`, "meta/generation"},
 	} {

@@ -10,16 +10,18 @@
 //	auth/services/<ServiceID>                      auth/roles/<r>/policies/<p>
 //	auth/issuers/<Name>                            auth/roles/<r>/users/<u>
 //	auth/issuers/<Name>/keys                       auth/roles/<r>/groups/<g>
+//	auth/issuers/<i>/revoked/<SHA-256 of a jti>    auth/services/<s>/credentials/<AccessKey>
 //	meta/format  meta/generation
 //
 // # Re-created names
 //
 // An entity has a random id besides its name. A relation's value holds the ids
-// of both ends, a credential's the id of its user, fetched keys the id of their
-// issuer and where they were fetched from, and each counts only where these are the ids of what now has the names. So an entity that is deleted and
-// created again gets nothing back, whatever a lost race or a restored file left
-// behind. What does not count is skipped when reading and removed by the next
-// write.
+// of both ends, a credential's the id of its user or service, a revoked token's
+// the id of its issuer, fetched keys that id and where they were fetched from,
+// and each counts only where these are the ids of what now has the names. So an
+// entity that is deleted and created again gets nothing back, whatever a lost
+// race or a restored file left behind. What does not count is skipped when
+// reading and removed by the next write.
 //
 // # Generation
 //

@@ -165,7 +165,7 @@ func TestKeysBelongToOneIssuer(t *testing.T) {
 	idp := model.Key{Kind: model.KindIssuer, Name: "idp"}
 	tests := map[string]func(t *testing.T, k *keyStore){
 		"deleted and created again": func(t *testing.T, k *keyStore) {
-			if _, err := k.Delete(t.Context(), idp, false); err != nil {
+			if _, err := k.Delete(t.Context(), idp, directory.Options{}); err != nil {
 				t.Fatal(err)
 			}
 			apply(t, k.Directory, issuerDoc("idp", `{uri: "https://idp/keys"}`))
@@ -219,7 +219,7 @@ func TestOtherWritesKeepKeys(t *testing.T) {
 	k.set(t, k.ref(t, "idp"), true, "a")
 	apply(t, k.Directory, "kind: User\nmetadata: {name: eric}")
 	k.want(t, "idp", "a")
-	if _, err := k.CreateCredentials(t.Context(), "eric"); err != nil {
+	if _, err := k.CreateCredentials(t.Context(), model.Key{Kind: model.KindUser, Name: "eric"}, directory.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	k.want(t, "idp", "a")
@@ -228,5 +228,9 @@ func TestOtherWritesKeepKeys(t *testing.T) {
 	k.want(t, "idp", "a")
 	if r := apply(t, k.Directory, changed); r.Changes[0].Action != directory.Unchanged {
 		t.Errorf("the same issuer: %v", r.Changes)
+	}
+	apply(t, k.Directory, issuerDoc("idp", "{discovery: true}"))
+	if r := apply(t, k.Directory, issuerDoc("idp", "{discovery: true, keepRemoved: 10m}")); r.Changes[0].Action != directory.Unchanged {
+		t.Errorf("the default, said: %v", r.Changes)
 	}
 }

@@ -13,6 +13,7 @@ const (
 	generationKey = "meta/generation"
 
 	credentialsSegment = "credentials"
+	revokedSegment     = "revoked"
 	issuerKeysSegment  = "keys"
 )
 
@@ -27,8 +28,8 @@ func relationKey(owner, target model.Key) string {
 	return belowKey(owner) + target.Kind.Collection() + "/" + target.Name
 }
 
-func credentialsKey(user, accessKeyID string) string {
-	return belowKey(model.Key{Kind: model.KindUser, Name: user}) + credentialsSegment + "/" + accessKeyID
+func credentialsKey(owner model.Key, accessKeyID string) string {
+	return belowKey(owner) + credentialsSegment + "/" + accessKeyID
 }
 
 // issuerKeysKey is where the fetched keys of an issuer are.
@@ -39,7 +40,7 @@ func issuerKeysKey(issuer string) string {
 // parsedKey is a key below authPrefix.
 type parsedKey struct {
 	owner   model.Key
-	segment string // the collection of the other end, credentialsSegment or issuerKeysSegment; "": the entity itself
+	segment string // the collection of the other end, or a segment of above; "": the entity itself
 	name    string // the name of the other end, or the access key's id
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"sallyport/host/internal/model"
 	"sallyport/host/internal/store"
+	"sallyport/policydata"
 )
 
 // format is the value of formatKey: the layout of keys and values.
@@ -87,6 +88,7 @@ type loader struct {
 	entities    map[model.Key]model.Entity
 	references  map[model.Key]map[string]string // of services
 	credentials map[string]credential
+	revoked     []policydata.RevokedToken
 	keys        map[string]*model.IssuerKeys
 	dangling    []string
 }
@@ -130,6 +132,8 @@ func (l *loader) pair(key parsedKey, p store.Pair) error {
 		return l.entity(key.owner, p.Value)
 	case credentialsSegment:
 		return l.credential(key, p)
+	case revokedSegment:
+		return l.revocation(key, p)
 	case issuerKeysSegment:
 		return l.issuerKeys(key, p)
 	}
@@ -189,14 +193,14 @@ func (l *loader) credential(key parsedKey, p store.Pair) error {
 	if err := decodeStrict(p.Value, &stored); err != nil {
 		return err
 	}
-	if key.owner.Kind != model.KindUser {
+	if !hasCredentials(key.owner.Kind) {
 		return errors.New("unknown relation, perhaps of a later version")
 	}
-	if !l.counts(key.owner, stored.UserID) {
+	if !l.counts(key.owner, stored.OwnerID) {
 		l.dangling = append(l.dangling, p.Key)
 		return nil
 	}
-	l.credentials[key.name] = credential{user: key.owner.Name, storedCredentials: stored}
+	l.credentials[key.name] = credential{owner: key.owner, storedCredentials: stored}
 	return nil
 }
 
@@ -268,6 +272,8 @@ func (l *loader) state() *model.State {
 	sortByName(s.Roles)
 	sortByName(s.Services)
 	sortByName(s.Issuers)
+	slices.SortFunc(l.revoked, compareRevoked)
+	s.Revoked = l.revoked
 	return s
 }
 

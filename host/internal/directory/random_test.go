@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"sallyport/host/internal/model"
 	"sallyport/host/internal/store"
 	"sallyport/host/internal/store/bolt"
+	"sallyport/policydata"
 )
 
 // TestRandomOperations runs random writes and compares what the directory says
@@ -34,6 +36,9 @@ func TestRandomOperations(t *testing.T) {
 				if diff := cmp.Diff(withoutIDs(want), withoutIDs(got)); diff != "" {
 					t.Fatalf("state (-want +got):\n%s", diff)
 				}
+				if diff := cmp.Diff(revokedSet(want), revokedSet(got)); diff != "" {
+					t.Fatalf("revoked (-want +got):\n%s", diff)
+				}
 				if diff := cmp.Diff(got, load(t, reopen(s)).State); diff != "" {
 					t.Fatalf("in memory and in the store (-memory +store):\n%s", diff)
 				}
@@ -44,6 +49,14 @@ func TestRandomOperations(t *testing.T) {
 			}
 		})
 	}
+}
+
+func revokedSet(s *model.State) map[policydata.RevokedToken]bool {
+	set := map[policydata.RevokedToken]bool{}
+	for _, r := range s.Revoked {
+		set[r] = true
+	}
+	return set
 }
 
 func withoutIDs(s *model.State) []model.Entity {
@@ -58,9 +71,9 @@ func withoutIDs(s *model.State) []model.Entity {
 // want, or its error.
 func randomOperation(t *testing.T, rng *rand.Rand, d *directory.Directory, want *model.State) (*model.State, error) {
 	t.Helper()
-	switch rng.IntN(10) {
+	switch rng.IntN(12) {
 	case 0:
-		_, err := d.CreateCredentials(t.Context(), randomName(rng))
+		_, err := d.CreateCredentials(t.Context(), model.Key{Kind: model.KindUser, Name: randomName(rng)}, directory.Options{})
 		if err != nil && !errors.Is(err, directory.ErrNotFound) {
 			t.Fatal(err)
 		}
@@ -68,11 +81,21 @@ func randomOperation(t *testing.T, rng *rand.Rand, d *directory.Directory, want 
 	case 1, 2, 3:
 		kinds := model.Kinds()
 		k := model.Key{Kind: kinds[rng.IntN(len(kinds))], Name: randomName(rng)}
-		_, err := d.Delete(t.Context(), k, true)
+		_, err := d.Delete(t.Context(), k, directory.Options{Force: true})
 		if err != nil && !errors.Is(err, directory.ErrNotFound) && !errors.Is(err, directory.ErrInUse) {
 			t.Fatal(err)
 		}
 		return want.Without([]model.Key{k}), err
+	case 10:
+		return randomRevocation(t, rng, d, want)
+	case 11:
+		if n := len(want.Revoked); n > 0 {
+			i := rng.IntN(n)
+			next := *want
+			next.Revoked = slices.Delete(slices.Clone(want.Revoked), i, i+1)
+			_, err := d.Unrevoke(t.Context(), want.Revoked[i].Issuer, want.Revoked[i].ID, directory.Options{})
+			return &next, err
+		}
 	}
 	docs := make([]model.Entity, 1+rng.IntN(4))
 	for i := range docs {
@@ -84,6 +107,24 @@ func randomOperation(t *testing.T, rng *rand.Rand, d *directory.Directory, want 
 		t.Fatal(err)
 	}
 	return want.With(docs), err
+}
+
+func randomRevocation(t *testing.T, rng *rand.Rand, d *directory.Directory, want *model.State) (*model.State, error) {
+	t.Helper()
+	r := policydata.RevokedToken{Issuer: randomName(rng), ID: randomName(rng), Expires: testTime.Unix() + rng.Int64N(3600)}
+	_, err := d.Revoke(t.Context(), r)
+	if err != nil && !errors.Is(err, directory.ErrNotFound) {
+		t.Fatal(err)
+	}
+	next := *want
+	next.Revoked = slices.Clone(want.Revoked)
+	same := func(x policydata.RevokedToken) bool { return x.Issuer == r.Issuer && x.ID == r.ID }
+	if i := slices.IndexFunc(next.Revoked, same); i >= 0 {
+		next.Revoked[i].Expires = max(next.Revoked[i].Expires, r.Expires)
+	} else {
+		next.Revoked = append(next.Revoked, r)
+	}
+	return &next, err
 }
 
 func randomName(rng *rand.Rand) string { return []string{"a", "a!", "b", "ä", "a b"}[rng.IntN(5)] }
@@ -160,7 +201,7 @@ func TestOnBolt(t *testing.T) {
 	if diff := cmp.Diff(want, load(t, reopen(s))); diff != "" {
 		t.Errorf("after reopening (-want +got):\n%s", diff)
 	}
-	if user, err := reopen(s).Authenticate(t.Context(), creds.AccessKeyID, creds.Secret.Reveal()); user != "admin" || err != nil {
+	if user, err := reopen(s).Authenticate(t.Context(), creds.AccessKeyID, creds.Secret.Reveal()); user.Name != "admin" || err != nil {
 		t.Errorf("got %q and %v", user, err)
 	}
 }

@@ -120,7 +120,7 @@ func (i *issuer) logChange(before, after []model.IssuerKey) {
 	}
 	if len(added)+len(removed)+len(dropped) > 0 {
 		i.keeper.o.Logger.Info("the keys of an issuer changed", "issuer", i.ref.Name,
-			"added", added, "no longer listed", removed, "dropped", dropped)
+			"added", added, "unlisted", removed, "dropped", dropped)
 	}
 }
 
@@ -178,18 +178,18 @@ func (i *issuer) due(now time.Time) (fetch, expire bool, wait time.Duration) {
 
 // join returns the fetch that is under way, or starts one unless start has an
 // error.
-func (i *issuer) join(start func() error) (f *flight, joined bool, err error) {
+func (i *issuer) join(start func() error) (*flight, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.flight != nil {
-		return i.flight, true, nil
+		return i.flight, nil
 	}
 	if err := start(); err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	i.flight = &flight{force: true, done: make(chan struct{})}
 	i.wake()
-	return i.flight, false, nil
+	return i.flight, nil
 }
 
 // await waits for the end of a fetch and returns its error.
@@ -208,7 +208,7 @@ func (i *issuer) await(ctx context.Context, f *flight) error {
 func (i *issuer) has(kid string) (uint64, bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return i.generation, slices.ContainsFunc(i.keys, func(k model.IssuerKey) bool { return kid == "" || k.ID == kid })
+	return i.generation, slices.ContainsFunc(i.keys, func(k model.IssuerKey) bool { return k.ID == kid })
 }
 
 // fetchedSince reports whether a good fetch began at that time or later.

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"sallyport/policydata/token"
 )
 
 func TestSelect(t *testing.T) {
@@ -85,4 +87,33 @@ func TestSelectRefusesTheSet(t *testing.T) {
 			}
 		})
 	}
+}
+
+// FuzzSelect wants what is selected to be good for a verifier, whatever was
+// published.
+func FuzzSelect(f *testing.F) {
+	f.Add(set(rsaKey+`,"kid":"a"`, ecKey+`,"kid":"b","alg":"ES256"`, okpKey))
+	f.Add(set(rsaKey+`,"kid":"a","use":"enc"`, `"kty":"EC","crv":"secp256k1"`))
+	f.Add(set(`"kty":"oct","k":"AA"`))
+	f.Add(`{"keys":[1,{"kty":[]},{"d":null}]}`)
+	algorithms := []string{"RS256", "ES256", "EdDSA"}
+	f.Fuzz(func(t *testing.T, text string) {
+		s, err := Select([]byte(text), algorithms)
+		if err != nil {
+			return
+		}
+		ids := map[string]bool{}
+		for _, k := range s.Keys {
+			if err := token.CheckKey(k); err != nil {
+				t.Error(err)
+			}
+			if k.ID != "" && ids[k.ID] {
+				t.Errorf("kid %q twice", k.ID)
+			}
+			ids[k.ID] = true
+		}
+		if strict, err := Parse([]byte(text)); err == nil && len(strict) < len(s.Keys) {
+			t.Errorf("Parse takes %d keys, Select %d", len(strict), len(s.Keys))
+		}
+	})
 }

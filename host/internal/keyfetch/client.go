@@ -27,6 +27,8 @@ const (
 	maxHeaderBytes = 64 << 10
 	maxURLBytes    = 2048
 
+	maxValidatorBytes = 1024
+
 	// TotalTimeout bounds a fetch: discovery, the set, and all redirections.
 	TotalTimeout   = 10 * time.Second
 	connectTimeout = 5 * time.Second
@@ -207,8 +209,8 @@ func (c *Client) get(ctx context.Context, location string, old document, force b
 	received := c.now()
 	d = document{
 		final:    resp.Request.URL.String(),
-		etag:     resp.Header.Get("ETag"),
-		modified: resp.Header.Get("Last-Modified"),
+		etag:     validator(resp.Header, "ETag"),
+		modified: validator(resp.Header, "Last-Modified"),
 		until:    received.Add(freshness(resp.Header, requested, received)),
 	}
 	if resp.StatusCode == http.StatusNotModified {
@@ -216,6 +218,16 @@ func (c *Client) get(ctx context.Context, location string, old document, force b
 	}
 	d.body, err = body(resp)
 	return d, false, err
+}
+
+// validator returns a header that is sent back, unless it is so long that the
+// request would be refused for it.
+func validator(h http.Header, name string) string {
+	v := h.Get(name)
+	if len(v) > maxValidatorBytes {
+		return ""
+	}
+	return v
 }
 
 // body reads what may be a JSON document.

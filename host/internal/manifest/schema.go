@@ -116,6 +116,10 @@ var specs = map[model.Kind]*schema{
 			field{"roles", false, "union of all paths; default none", paths},
 			field{"client", false, "the first path that is present decides; default [[azp], [client_id]]", paths},
 			field{"trimGroupPrefix", false, "cut off a group's name once", text},
+			field{"headers", false, "claims that the upstream gets as headers", listOf(object(
+				field{"header", true, "name of the header, in lower case", text},
+				field{"claim", true, "claim path", texts},
+			))},
 		)},
 		field{"clockSkew", false, "default 30s", duration},
 		field{"maxTokenLifetime", false, "default 24h", duration},
@@ -136,6 +140,7 @@ func documentOf(k model.Kind) *schema {
 		field{"kind", true, "what the document describes", oneOf(string(k))},
 		field{"metadata", true, "the document's name", metadata},
 		field{"spec", required, "what it says", spec},
+		field{"status", false, "what a host reported; it is not read", anything},
 	)
 }
 

@@ -142,16 +142,34 @@ func (c *checker) claims(m Claims) {
 	c.claimPaths("spec.claims.roles", m.Roles)
 	c.claimPaths("spec.claims.client", m.Client)
 	c.text("spec.claims.trimGroupPrefix", m.TrimGroupPrefix)
+	c.claimHeaders("spec.claims.headers", m.Headers)
+}
+
+func (c *checker) claimHeaders(field string, headers []ClaimHeader) {
+	c.size(field, len(headers), 0, policydata.MaxClaimHeaders)
+	seen := map[string]bool{}
+	for i, h := range headers {
+		at := index(field, i)
+		c.add(at+".header", policydata.CheckClaimHeader(h.Header))
+		if seen[h.Header] {
+			c.addf(at+".header", "%q is listed twice", h.Header)
+		}
+		seen[h.Header] = true
+		c.claimPath(at+".claim", h.Claim)
+	}
 }
 
 func (c *checker) claimPaths(field string, paths [][]string) {
 	c.size(field, len(paths), 0, maxIssuerEntries)
 	for i, path := range paths {
-		at := index(field, i)
-		c.size(at, len(path), 1, maxIssuerEntries)
-		for n, key := range path {
-			c.required(index(at, n), key)
-		}
+		c.claimPath(index(field, i), path)
+	}
+}
+
+func (c *checker) claimPath(field string, path []string) {
+	c.size(field, len(path), 1, maxIssuerEntries)
+	for n, key := range path {
+		c.required(index(field, n), key)
 	}
 }
 

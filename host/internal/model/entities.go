@@ -139,11 +139,43 @@ type JWKS struct {
 
 // Claims maps a token's claims. A claim path is a list of keys.
 type Claims struct {
-	Username        [][]string `json:"username"`
-	Groups          [][]string `json:"groups"`
-	Roles           [][]string `json:"roles"`
-	Client          [][]string `json:"client"`
+	Username        ClaimPaths `json:"username"`
+	Groups          ClaimPaths `json:"groups"`
+	Roles           ClaimPaths `json:"roles"`
+	Client          ClaimPaths `json:"client"`
 	TrimGroupPrefix string     `json:"trimGroupPrefix,omitempty"`
+	// Headers are the claims that the upstream gets.
+	Headers []ClaimHeader `json:"headers,omitempty"`
+}
+
+// ClaimPaths are claim paths. As JSON, none is an empty list: a document that
+// leaves them out has the defaults.
+type ClaimPaths [][]string
+
+// MarshalJSON implements json.Marshaler.
+func (p ClaimPaths) MarshalJSON() ([]byte, error) {
+	if p == nil {
+		return []byte("[]"), nil
+	}
+	return json.Marshal([][]string(p))
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (p *ClaimPaths) UnmarshalJSON(data []byte) error {
+	var list [][]string
+	if err := json.Unmarshal(data, &list); err != nil {
+		return err
+	}
+	if *p = list; len(list) == 0 {
+		*p = nil
+	}
+	return nil
+}
+
+// ClaimHeader hands a claim to the upstream.
+type ClaimHeader struct {
+	Header string   `json:"header"` // in lower case
+	Claim  []string `json:"claim"`  // claim path
 }
 
 // Defaults of an Issuer's times.

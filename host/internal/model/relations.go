@@ -83,6 +83,11 @@ func (i *Issuer) normalized() Entity {
 	n.Claims.Groups = copiedPaths(i.Claims.Groups)
 	n.Claims.Roles = copiedPaths(i.Claims.Roles)
 	n.Claims.Client = copiedPaths(i.Claims.Client)
+	n.Claims.Headers = copied(i.Claims.Headers)
+	for k := range n.Claims.Headers {
+		h := &n.Claims.Headers[k]
+		h.Claim = copied(h.Claim)
+	}
 	return &n
 }
 

@@ -5,6 +5,8 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"sallyport/policydata"
 )
 
 // State is all entities with their relations. Each list is sorted by name, and
@@ -18,6 +20,9 @@ type State struct {
 	Services []*ServiceAccount
 	Issuers  []*Issuer
 
+	// Revoked are the tokens that are refused before they expire, in the order
+	// of issuer and id. Documents have none; of an issuer that goes, they go.
+	Revoked []policydata.RevokedToken
 	// Keys are the fetched keys by the names of their Issuers. A state that was
 	// made by With or Without has none until it is committed.
 	Keys map[string]*IssuerKeys
@@ -61,6 +66,25 @@ func find[E Entity](list []E, name string) (Entity, bool) {
 	return list[i], true
 }
 
+// Of returns the entities of a kind, sorted by name.
+func (s *State) Of(k Kind) []Entity {
+	switch k {
+	case KindUser:
+		return appendAll(nil, s.Users)
+	case KindGroup:
+		return appendAll(nil, s.Groups)
+	case KindPolicy:
+		return appendAll(nil, s.Policies)
+	case KindRole:
+		return appendAll(nil, s.Roles)
+	case KindServiceAccount:
+		return appendAll(nil, s.Services)
+	case KindIssuer:
+		return appendAll(nil, s.Issuers)
+	}
+	return nil
+}
+
 // Entities returns all entities, sorted by kind (in the order of Kinds) and name.
 func (s *State) Entities() []Entity {
 	all := make([]Entity, 0, len(s.Users)+len(s.Groups)+len(s.Policies)+len(s.Roles)+len(s.Services)+len(s.Issuers))
@@ -91,6 +115,7 @@ func (s *State) With(entities []Entity) *State {
 		Roles:    merge(s.Roles, entities),
 		Services: merge(s.Services, entities),
 		Issuers:  merge(s.Issuers, entities),
+		Revoked:  s.Revoked,
 	}
 }
 
@@ -147,6 +172,7 @@ func (s *State) Without(keys []Key) *State {
 		Roles:    remove(s.Roles, gone),
 		Services: remove(s.Services, gone),
 		Issuers:  remove(s.Issuers, gone),
+		Revoked:  removeRevoked(s.Revoked, gone),
 	}
 }
 
@@ -158,4 +184,15 @@ func remove[E Entity](list []E, gone func(Kind, string) bool) []E {
 		}
 	}
 	return kept
+}
+
+func removeRevoked(list []policydata.RevokedToken, gone func(Kind, string) bool) []policydata.RevokedToken {
+	of := func(r policydata.RevokedToken) bool { return gone(KindIssuer, r.Issuer) }
+	if !slices.ContainsFunc(list, of) {
+		return list
+	}
+	if list = slices.DeleteFunc(slices.Clone(list), of); len(list) == 0 {
+		return nil // as a state that never had one
+	}
+	return list
 }

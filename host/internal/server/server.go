@@ -19,6 +19,7 @@ import (
 	"sallyport/host/internal/condition"
 	"sallyport/host/internal/devissuer"
 	"sallyport/host/internal/directory"
+	"sallyport/host/internal/envoyconfig"
 	"sallyport/host/internal/filterwasm"
 	"sallyport/host/internal/issuerkeys"
 	"sallyport/host/internal/jwks"
@@ -239,6 +240,7 @@ func (s *Server) PluginConfiguration(p *publish.Published) []byte {
 		Snapshot:        p.Bytes,
 		RemoveToken:     s.config.RemoveToken,
 		IdentityHeaders: s.config.IdentityHeaders,
+		HostCluster:     envoyconfig.HostCluster,
 	}
 	return c.AppendBinary(nil)
 }
@@ -278,6 +280,12 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		return nil
 	})
 	g.Go(func() error { return s.xds.Serve(ctx, s.grpc) })
+	g.Go(func() error {
+		ticker := time.NewTicker(collectEvery)
+		defer ticker.Stop()
+		s.collect(ctx, ticker.C)
+		return nil
+	})
 	web := &http.Server{
 		Handler: api.New(api.Options{
 			Directory: s.directory, Publisher: s.publisher, Keys: s.keys, Registry: s.registry,

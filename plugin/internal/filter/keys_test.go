@@ -165,7 +165,8 @@ func TestEndsOfWaiting(t *testing.T) {
 		again string // what becomes of the next request with this key
 	}{
 		{"nothing happens", []func(*rotation){later(2999)}, "waits", "waits"},
-		{"nothing happens in time", []func(*rotation){later(3000)}, "401", "waits"},
+		{"nothing happens in time", []func(*rotation){later(3000)}, "401", "401"},
+		{"nothing happens in time, and asked later", []func(*rotation){later(3000), later(1000)}, "401", "waits"},
 		{"the clock stops", []func(*rotation){func(r *rotation) { r.clock.Milliseconds = 0 }}, "401", "401"},
 		{"pushed before the answer", []func(*rotation){push(true)}, "goes on", ""},
 		{"pushed without the key", []func(*rotation){push(false)}, "waits", "waits"},

@@ -1,0 +1,169 @@
+// Package edge is the whole product at work, for tests: a host, the real Envoy
+// with the filter to which it pushes, and an upstream that says yes.
+package edge
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"sallyport/e2e/envoytest"
+	"sallyport/e2e/hosttest"
+)
+
+const (
+	patience       = 30 * time.Second
+	requestTimeout = 10 * time.Second
+	// enough connections in a row reach every worker.
+	enough = 12
+)
+
+// Edge is a running host and Envoy.
+type Edge struct {
+	Host    *hosttest.Host
+	Envoy   *envoytest.Envoy
+	Address string // of the proxy
+
+	single http.Client // a connection for each request
+}
+
+// Start starts a host with arguments for "sallyport serve", and an Envoy with two
+// workers and envoy/ecds.yaml.
+func Start(t testing.TB, args ...string) *Edge {
+	t.Helper()
+	upstream := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	t.Cleanup(upstream.Close)
+	host := hosttest.Start(t, "", args...)
+	envoy := envoytest.Start(t, bootstrap(t, host, upstream.Listener.Addr().String()))
+	return &Edge{
+		Host: host, Envoy: envoy, Address: envoy.Address("ingress"),
+		single: http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: requestTimeout},
+	}
+}
+
+// bootstrap returns envoy/ecds.yaml with other addresses, and another module.
+func bootstrap(t testing.TB, host *hosttest.Host, upstream string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(envoytest.Root(t), "envoy", "ecds.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(b)
+	for old, value := range map[string]string{
+		"port_value: 10000":             "port_value: 0",
+		"port_value: 9901":              "port_value: 0",
+		"port_value: 8080":              "port_value: " + port(t, upstream),
+		"port_value: 8470":              "port_value: " + port(t, host.HTTP),
+		"port_value: 8471":              "port_value: " + port(t, host.XDS),
+		"/etc/sallyport/sallyport.wasm": hosttest.Module(t),
+	} {
+		if !strings.Contains(text, old) {
+			t.Fatalf("envoy/ecds.yaml has no %q", old)
+		}
+		text = strings.ReplaceAll(text, old, value)
+	}
+	return text
+}
+
+func port(t testing.TB, address string) string {
+	t.Helper()
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
+// Request is what a client asks for.
+type Request struct {
+	Method string // default GET
+	Path   string
+	Token  string // "": none
+
+	host string // "": the proxy's address
+}
+
+func (e *Edge) do(client *http.Client, r Request) (int, error) {
+	request, err := http.NewRequest(r.Method, "http://"+e.Address+r.Path, nil)
+	if err != nil {
+		return 0, err
+	}
+	request.Host = r.host
+	if r.Token != "" {
+		request.Header.Set("Authorization", "Bearer "+r.Token)
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return 0, err
+	}
+	return response.StatusCode, response.Body.Close()
+}
+
+// Await waits until every worker answers a request with a status.
+func (e *Edge) Await(t testing.TB, r Request, status int) {
+	t.Helper()
+	e.Envoy.Await(fmt.Sprintf("%s %s: %d", r.Method, r.Path, status), patience, func() error {
+		for range enough {
+			got, err := e.do(&e.single, r)
+			if err != nil {
+				return err
+			}
+			if got != status {
+				return fmt.Errorf("got %d", got)
+			}
+		}
+		return nil
+	})
+}
+
+// Answer is what a client and the log were told.
+type Answer struct {
+	Status  int
+	Reason  string
+	User    string
+	Service string
+}
+
+// Ask asks once. The request has a host of its own, by which the access log tells
+// it from others.
+func (e *Edge) Ask(t testing.TB, r Request) Answer {
+	t.Helper()
+	r.host = strings.ToLower(rand.Text()) + ".example"
+	status, err := e.do(&e.single, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer := Answer{Status: status}
+	state := e.decision(t, r.host)
+	if err := json.Unmarshal([]byte(state), &answer); err != nil {
+		t.Fatalf("decision %q: %v", state, err)
+	}
+	if answer.Status != status {
+		t.Errorf("the client got %d, and the decision was %s", status, state)
+	}
+	return answer
+}
+
+// decision waits for the access log's line of a host.
+func (e *Edge) decision(t testing.TB, host string) (state string) {
+	t.Helper()
+	e.Envoy.Await("the log of a request", patience, func() error {
+		for _, line := range e.Envoy.AccessLog(0) {
+			if line["host"] == host {
+				state, _ = line["sallyport"].(string)
+				return nil
+			}
+		}
+		return errors.New("not logged")
+	})
+	return state
+}

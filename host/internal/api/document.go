@@ -1,0 +1,27 @@
+package api
+
+import (
+	"encoding/json"
+
+	"sallyport/host/internal/model"
+)
+
+// Document is an entity as the API and files have it.
+type Document struct {
+	APIVersion string          `json:"apiVersion"`
+	Kind       model.Kind      `json:"kind"`
+	Metadata   model.Metadata  `json:"metadata"`
+	Spec       json.RawMessage `json:"spec"`
+	// Status is what the host reports, such as how an issuer's keys are. It is no
+	// part of what is written.
+	Status any `json:"status,omitempty"`
+}
+
+// documentOf returns the document of an entity.
+func documentOf(e model.Entity) (Document, error) {
+	spec, err := json.Marshal(e)
+	if err != nil {
+		return Document{}, err
+	}
+	return Document{APIVersion: model.APIVersion, Kind: e.Kind(), Metadata: *e.Meta(), Spec: spec}, nil
+}

@@ -1,0 +1,28 @@
+package server
+
+import (
+	"context"
+	"time"
+)
+
+// collectEvery is how often what has expired is removed. Each time is a commit
+// and a push, and what waits for it does no harm.
+const collectEvery = 5 * time.Minute
+
+// collect removes what has expired, on each tick until ctx is done. An error is
+// logged: the next tick tries again.
+func (s *Server) collect(ctx context.Context, tick <-chan time.Time) {
+	for {
+		select {
+		case <-tick:
+		case <-ctx.Done():
+			return
+		}
+		switch removed, err := s.directory.CollectRevoked(ctx); {
+		case err != nil && ctx.Err() == nil:
+			s.config.Logger.Error("removing revoked tokens that have expired", "error", err)
+		case removed > 0:
+			s.config.Logger.Info("removed revoked tokens that have expired", "count", removed)
+		}
+	}
+}
