@@ -25,6 +25,10 @@ type Evaluator struct {
 	terminal uint32
 	host     uint32 // none if the rule names no hosts
 
+	cond   evaluation
+	query  query
+	claims claims
+
 	captures []Capture
 
 	watcher  watcher   // nil: nobody asks how it was decided
@@ -119,6 +123,7 @@ func (e *Evaluator) begin(s *Snapshot, r *Request, id *Identity) {
 	e.policies.reset(s.section[secPolicies].count)
 	e.groupNames, e.roleNames = e.groupNames[:0], e.roleNames[:0]
 	e.captures = e.captures[:0]
+	e.query.state = queryUnread
 	e.path.split(r.Path)
 }
 

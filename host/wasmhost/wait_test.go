@@ -431,6 +431,7 @@ func TestPoolHammer(t *testing.T) {
 func TestProxyWaits(t *testing.T) {
 	asked := make(chan struct{}, 1)
 	opts := withHost(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // until then the server does not see who goes away
 		if r.RequestURI == "/never" {
 			asked <- struct{}{}
 			<-r.Context().Done()

@@ -14,6 +14,7 @@ import (
 	"github.com/tidwall/gjson"
 	"golang.org/x/sync/errgroup"
 
+	"sallyport/host/internal/envoyconfig"
 	"sallyport/host/internal/publish"
 	"sallyport/host/wasmhost"
 	"sallyport/policydata/pluginconfig"
@@ -21,9 +22,6 @@ import (
 
 // cacheDir keeps the filter's machine code, below the data directory.
 const cacheDir = "wazero-cache"
-
-// hostCluster is the name by which the filter calls the host.
-const hostCluster = "sallyport_host"
 
 // startWazero serves the proxy by the filter in wazero.
 func (d *demo) startWazero(ctx context.Context, g *errgroup.Group, upstream string) error {
@@ -36,7 +34,7 @@ func (d *demo) startWazero(ctx context.Context, g *errgroup.Group, upstream stri
 		CacheDir: filepath.Join(d.Config.Host.DataDir, cacheDir),
 		Logger:   d.logger(),
 		Clusters: map[string]wasmhost.Cluster{
-			hostCluster: {URL: &url.URL{Scheme: "http", Host: d.host.HTTPAddr()}},
+			envoyconfig.HostCluster: {URL: &url.URL{Scheme: "http", Host: d.host.HTTPAddr()}},
 		},
 	})
 	if err != nil {

@@ -33,7 +33,7 @@ const (
 
 	// How long no request waits for a key of which the host says that there is
 	// none, and for one that just did not come.
-	refusedMillis = 10_000
+	refusedMillis = 2000
 	failedMillis  = 1000
 
 	maxAnswerBytes = 1024
