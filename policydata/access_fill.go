@@ -34,7 +34,7 @@ func (k *known) capture(of captureOf, name string) (string, bool) {
 // ofRequest reports whether only a request can say what a variable is.
 func (v Var) ofRequest() bool {
 	switch v {
-	case VarRequestMethod, VarRequestPath, VarRequestHost:
+	case VarRequestMethod, VarRequestPath, VarRequestHost, VarRequestHeaders, VarRequestQuery, VarRequestTime:
 		return true
 	}
 	return false
@@ -75,11 +75,11 @@ func (e *Evaluator) grants(at ruleAt) []grant {
 	case condFalse:
 		return nil
 	}
-	domains := e.domains(&at)
-	if len(domains) == 0 {
+	domains, closed := e.domains(&at)
+	if len(domains) == 0 && !closed {
 		return []grant{{ruleAt: at, when: true}}
 	}
-	f := filler{e: e, at: at, domains: domains, captures: map[captureRef]string{}}
+	f := filler{e: e, at: at, domains: domains, closed: closed, captures: map[captureRef]string{}}
 	f.fill(0, false)
 	return f.out
 }
@@ -93,17 +93,19 @@ type domain struct {
 }
 
 // domains returns the captures of which a condition only asks whether they are
-// one of some known values.
-func (e *Evaluator) domains(at *ruleAt) []domain {
+// one of some known values; closed if it asks the request for nothing else.
+func (e *Evaluator) domains(at *ruleAt) (_ []domain, closed bool) {
 	e.partial = &known{}
 	defer func() { e.partial = nil }()
 	root := e.snap.u32(at.rec + ruleExprFirst)
 	found := &domainFinder{e: e, root: root}
 	found.visit(0)
 	ways := 1
+	closed = !found.depends && len(found.open) == 0
 	var out []domain
 	for _, d := range found.domains {
 		if slices.Contains(found.open, d.ref) || !at.captures(d.ref) || ways*(len(d.values)+1) > maxFills {
+			closed = false
 			continue
 		}
 		ways *= len(d.values) + 1
@@ -113,7 +115,7 @@ func (e *Evaluator) domains(at *ruleAt) []domain {
 		}
 		out = append(out, d)
 	}
-	return out
+	return out, closed
 }
 
 // captures reports whether the rule's pattern has a capture.
@@ -130,6 +132,7 @@ type domainFinder struct {
 	root    uint32
 	domains []domain
 	open    []captureRef // captures that are used otherwise, too
+	depends bool         // on the request otherwise than by captures
 }
 
 // visit goes through the nodes below i.
@@ -140,10 +143,21 @@ func (f *domainFinder) visit(i uint32) {
 		f.open = append(f.open, ref) // what has a domain is not visited
 		return
 	}
-	if (op == OpIn || op == OpEq || op == OpNe) && args == 2 {
-		if f.compared(op, x, x+1) || op != OpIn && f.compared(op, x+1, x) {
+	switch op {
+	case OpIn:
+		if f.compared(x, x+1) {
 			return
 		}
+	case OpIndex:
+		if f.compared(x+1, x) {
+			return
+		}
+	case OpEq, OpNe:
+		if f.compared(x, x+1) || f.compared(x+1, x) {
+			return
+		}
+	case OpVar:
+		f.depends = f.depends || Var(x).ofRequest()
 	}
 	for k := range args {
 		f.visit(x + k)
@@ -163,25 +177,26 @@ func (f *domainFinder) ref(i uint32) (captureRef, bool) {
 }
 
 // compared notes the values with which node i, if it is a capture, is compared
-// by node other, if its value is known.
-func (f *domainFinder) compared(op Op, i, other uint32) bool {
+// by node other, if its value is known: a text, or the elements of a list or keys
+// of a map in which it is looked for.
+func (f *domainFinder) compared(i, other uint32) bool {
 	ref, ok := f.ref(i)
 	if !ok {
 		return false
 	}
-	v := f.e.eval(f.root, other)
+	v := f.e.part(f.root, other)
 	var values []string
-	switch {
-	case v.kind == 0:
+	switch v.kind {
+	case kindError:
 		return false
-	case op == OpIn:
-		for k := range f.e.length(v) {
-			if item := f.e.element(v, k); item.kind == typeString {
-				values = append(values, item.s)
+	case kindString:
+		values = []string{strings.Clone(v.s)}
+	case kindList, kindMap:
+		for c := f.e.each(v); f.e.next(&c); {
+			if c.value.kind == kindString {
+				values = append(values, strings.Clone(c.value.s))
 			}
 		}
-	case v.kind == typeString:
-		values = []string{v.s}
 	}
 	k := slices.IndexFunc(f.domains, func(d domain) bool { return d.ref == ref })
 	if k < 0 {
@@ -201,6 +216,7 @@ type filler struct {
 	e        *Evaluator
 	at       ruleAt
 	domains  []domain
+	closed   bool // an error is one for every request, so that the rule allows none
 	captures map[captureRef]string
 	out      []grant
 }
@@ -227,7 +243,7 @@ func (f *filler) fill(i int, other bool) {
 // grant adds what the condition leaves of the captures as they are filled.
 func (f *filler) grant(other bool) {
 	result := f.e.partly(&f.at, f.captures)
-	if result == condFalse {
+	if result == condFalse || result == condError && f.closed {
 		return
 	}
 	g := grant{ruleAt: f.at, filled: map[string]string{}, when: other || result != condTrue}

@@ -11,7 +11,8 @@ var everything = AccessPage{Amount: 1 << 20}
 
 // instance returns a random request that a pattern covers.
 func (r random) instance(p AccessPattern) *Request {
-	req := &Request{Method: pick(r, p.Methods...)}
+	req := r.request() // for what conditions ask for beside
+	req.Method, req.Path, req.Preflight, req.API = pick(r, p.Methods...), "", false, false
 	switch req.Method {
 	case "*":
 		req.Method = pick(r, "GET", "POST", "PURGE", "OPTIONS", "get")
@@ -153,6 +154,9 @@ func TestAccess(t *testing.T) {
 		{"what_never_holds_is_not_listed", []Rule{allow(is(OpEq, VarUserName, "ann"), "/hers")}, ""},
 		{"other_use_of_a_capture_remains", []Rule{allow(&Expr{Op: OpStartsWith, Args: []*Expr{{Op: OpPathVar, Str: "x"}, {Op: OpString, Str: "a"}}}, "/{x}")}, "/{x}?cond"},
 		{"all_but_some", []Rule{allow(&Expr{Op: OpNot, Args: []*Expr{in("team")}}, "/w/{team}")}, "/w/{team}?cond"},
+		{"one_pattern_a_key_of_a_claim", []Rule{allow(atKey(), "/w/{team}/**")}, "/w/foo/**"},
+		{"error_whatever_the_request", []Rule{allow(&Expr{Op: OpField, Str: "missing", Args: []*Expr{{Op: OpVar, Int: int64(VarTokenClaims)}}}, "/w")}, ""},
+		{"time_remains", []Rule{allow(&Expr{Op: OpLt, Args: []*Expr{{Op: OpVar, Int: int64(VarRequestTime)}, {Op: OpTime, Int: 5}}}, "/w")}, "/w?cond"},
 		{"deny_that_cuts_in", []Rule{allow(nil, "/a/**"), deny(nil, "/a/secret/**")}, "/a/**-/a/secret/**"},
 		{"deny_that_covers", []Rule{allow(nil, "/a/b", "/c"), deny(nil, "/a/**")}, "/c"},
 		{"deny_elsewhere", []Rule{allow(nil, "/a"), deny(nil, "/b")}, "/a"},
@@ -162,7 +166,7 @@ func TestAccess(t *testing.T) {
 		}, "/w/bar/** /w/foo/**-/w/foo/x"},
 		{"deny_that_depends_on_the_request", []Rule{allow(nil, "/a"), deny(is(OpEq, VarRequestHost, "h"), "/**")}, "/a-/a?cond"},
 	}
-	id := &Identity{Authenticated: true, User: "eric", Groups: []string{"bar", "foo", "a/b", "..", "x;y"}}
+	id := &Identity{Authenticated: true, User: "eric", Claims: `{"access":{"foo":{"roles":["ws"]},"bar":{"roles":["x"]},"none":{}}}`, Groups: []string{"bar", "foo", "a/b", "..", "x;y"}}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			s := load(t, everyone([]Policy{{Name: "p", Rules: tt.rules}}, "p"))
@@ -186,6 +190,14 @@ func TestAccess(t *testing.T) {
 			}
 		})
 	}
+}
+
+// atKey is "ws" in token.claims.access[path.team].roles.
+func atKey() *Expr {
+	access := &Expr{Op: OpField, Str: "access", Args: []*Expr{{Op: OpVar, Int: int64(VarTokenClaims)}}}
+	team := &Expr{Op: OpIndex, Args: []*Expr{access, {Op: OpPathVar, Str: "team"}}}
+	roles := &Expr{Op: OpField, Str: "roles", Args: []*Expr{team}}
+	return &Expr{Op: OpIn, Args: []*Expr{{Op: OpString, Str: "ws"}, roles}}
 }
 
 // Pages are parts of the whole, in its order, and the last says so.

@@ -1,6 +1,8 @@
 package policydata
 
 import (
+	"fmt"
+	"math"
 	"strconv"
 	"strings"
 )
@@ -25,22 +27,24 @@ func (e *Evaluator) tellCondition(rec uint32, t *ConditionTrace, result condResu
 }
 
 // tellPart tells of node i of the tree at root, its operands first. What was
-// told once is not told again.
+// told once is not told again; what a macro asks of each element has no value of
+// its own, and a map is told by what is taken out of it.
 func (e *Evaluator) tellPart(root, i uint32, t *ConditionTrace, decides bool) {
 	op, args, x := e.snap.exprNode(e.snap.at(secExprs, root+i))
-	v := e.eval(root, i)
+	v := e.part(root, i)
+	result := v.kind == kindBool && v.n != 0
+	known := v.kind == kindBool
+	plain, failed, isMap := e.plain(v), v.kind == kindError, v.kind == kindMap
 	for k := range args {
-		e.tellPart(root, x+k, t, decides && e.decidesOperand(op, v, root, x+k))
+		if !op.isMacro() || k == 0 {
+			e.tellPart(root, x+k, t, decides && e.decidesOperand(op, known, result, root, x+k))
+		}
 	}
-	if op == OpString || op == OpInt || op == OpBool || op == OpList {
+	if args == 0 && op != OpVar && op != OpPathVar && op != OpHostVar || op == OpList || isMap {
 		return
 	}
-	part := PartTrace{Expr: e.snap.exprText(root, i), Decides: decides && v.kind == typeBool && !connects(op)}
-	if v.kind == 0 {
-		part.Error, part.Decides = true, decides && !connects(op)
-	} else {
-		part.Value = e.plain(v)
-	}
+	part := PartTrace{Expr: e.snap.exprText(root, i), Value: plain, Error: failed}
+	part.Decides = decides && (known || failed) && !connects(op)
 	for k := range t.Parts {
 		if t.Parts[k].Expr == part.Expr {
 			t.Parts[k].Decides = t.Parts[k].Decides || part.Decides
@@ -50,107 +54,208 @@ func (e *Evaluator) tellPart(root, i uint32, t *ConditionTrace, decides bool) {
 	t.Parts = append(t.Parts, part)
 }
 
+// part evaluates node i of the tree at root by itself, with steps of its own.
+func (e *Evaluator) part(root, i uint32) value {
+	e.cond.steps, e.cond.depth = MaxConditionSteps, 0
+	e.cond.stack, e.cond.text = e.cond.stack[:0], e.cond.text[:0]
+	v := e.eval(root, i)
+	if e.cond.steps < 0 {
+		return value{}
+	}
+	return v
+}
+
 // connects reports whether an operator only puts conditions together.
 func connects(op Op) bool { return op == OpAnd || op == OpOr || op == OpNot }
 
 // decidesOperand reports whether an operand is one of those that make what an
 // operator came to: one alone can make && false and || true.
-func (e *Evaluator) decidesOperand(op Op, v value, root, operand uint32) bool {
-	if op != OpAnd && op != OpOr || v.kind != typeBool {
+func (e *Evaluator) decidesOperand(op Op, known, result bool, root, operand uint32) bool {
+	if op != OpAnd && op != OpOr || !known {
 		return true
 	}
-	if alone := op == OpOr; (v.n != 0) != alone {
+	if alone := op == OpOr; result != alone {
 		return true // both were needed
 	}
-	w := e.eval(root, operand)
-	return w.kind == typeBool && w.n == v.n
+	v := e.part(root, operand)
+	return v.kind == kindBool && (v.n != 0) == result
 }
 
-// plain returns a value as Go has it: string, int64, bool, or a list of these.
+// plain returns a copy of a value as Go has it: nil, bool, int64, uint64,
+// float64, string, a time as in RFC 3339, or a list of these; of a map its keys.
 func (e *Evaluator) plain(v value) any {
 	switch v.kind {
-	case typeString:
-		return v.s
-	case typeInt:
+	case kindString:
+		return strings.Clone(v.s)
+	case kindInt:
 		return v.n
-	case typeBool:
+	case kindUint:
+		return uint64(v.n)
+	case kindDouble:
+		if d := v.double(); d-d == 0 {
+			return d
+		}
+		return strconv.FormatFloat(v.double(), 'g', -1, 64) // JSON has no infinity
+	case kindBool:
 		return v.n != 0
+	case kindTime:
+		return instantText(v)
+	case kindList, kindMap:
+		list := []any{}
+		for c := e.each(v); e.next(&c); {
+			list = append(list, e.plain(c.value))
+		}
+		return list
 	}
-	list := []any{}
-	for i := range e.length(v) {
-		list = append(list, e.plain(e.element(v, i)))
+	return nil
+}
+
+// instantText writes a timestamp as in RFC 3339.
+func instantText(v value) string {
+	part := func(p int) int64 { return timePart(v, p).n }
+	text := fmt.Sprintf("%04d-%02d-%02dT%02d:%02d:%02d", part(PartFullYear), part(PartMonth)+1, part(PartDate),
+		part(PartHours), part(PartMinutes), part(PartSeconds))
+	if v.count != 0 {
+		text += strings.TrimRight(fmt.Sprintf(".%09d", v.count), "0")
 	}
-	return list
+	return text + "Z"
 }
 
 // varTexts are the names of the variables in the source of conditions.
 var varTexts = [numVars]string{
 	VarRequestMethod: "request.method", VarRequestPath: "request.path", VarRequestHost: "request.host",
 	VarTokenIss: "token.iss", VarTokenSub: "token.sub", VarTokenGroups: "token.groups", VarTokenRoles: "token.roles",
-	VarUserName: "user.name", VarServiceName: "service.name",
+	VarUserName: "user.name", VarServiceName: "service.name", VarRequestHeaders: "request.headers",
+	VarRequestQuery: "request.query", VarRequestTime: "request.time", VarTokenClaims: "token.claims",
 }
 
-var opTexts = [numOps]string{
-	OpAnd: "&&", OpOr: "||", OpNot: "!", OpEq: "==", OpNe: "!=", OpLt: "<", OpLe: "<=", OpGt: ">", OpGe: ">=", OpIn: "in",
-	OpStartsWith: "startsWith", OpEndsWith: "endsWith", OpContains: "contains", OpSize: "size",
+// partTexts are the functions that take a part of a timestamp.
+var partTexts = [numParts]string{
+	"getFullYear", "getMonth", "getDate", "getDayOfMonth", "getDayOfWeek", "getDayOfYear",
+	"getHours", "getMinutes", "getSeconds", "getMilliseconds",
 }
 
-// precedence of the operators that stand between operands (CEL specification,
-// "Syntax"); 0 for all else.
-func precedence(op Op) int {
+// localTexts stand for the variables of macros, whose names are not kept.
+var localTexts = [MaxMacroDepth]string{"x", "y", "z", "w"}
+
+// operators are those that stand between operands.
+var operators = map[Op]string{
+	OpOr: "||", OpAnd: "&&", OpEq: "==", OpNe: "!=", OpLt: "<", OpLe: "<=", OpGt: ">", OpGe: ">=", OpIn: "in", OpConcat: "+",
+}
+
+var methods = map[Op]string{OpStartsWith: "startsWith", OpEndsWith: "endsWith", OpContains: "contains", OpExists: "exists", OpAll: "all"}
+
+// How strong operators bind (CEL specification, "Syntax").
+const (
+	bindsIf = 1 + iota
+	bindsOr
+	bindsAnd
+	bindsCompare
+	bindsAdd
+	bindsNot
+	bindsMember
+)
+
+func (op Op) binds() int {
 	switch op {
+	case OpIf:
+		return bindsIf
 	case OpOr:
-		return 1
+		return bindsOr
 	case OpAnd:
-		return 2
+		return bindsAnd
 	case OpEq, OpNe, OpLt, OpLe, OpGt, OpGe, OpIn:
-		return 3
+		return bindsCompare
+	case OpConcat:
+		return bindsAdd
+	case OpNot:
+		return bindsNot
 	}
-	return 0
+	return bindsMember
 }
 
 // exprText writes node i of the tree at root as it may be written in a
 // condition.
-func (s *Snapshot) exprText(root, i uint32) string {
+func (s *Snapshot) exprText(root, i uint32) string { return s.nodeText(root, i, 0) }
+
+// nodeText is exprText within a number of macros.
+func (s *Snapshot) nodeText(root, i uint32, macros int) string {
 	rec := s.at(secExprs, root+i)
 	op, args, x := s.exprNode(rec)
-	operand := func(k uint32) string { return s.exprText(root, x+k) }
+	n := s.u64(rec + exprInt)
+	if args == 0 && op != OpList {
+		return s.leafText(op, x, n)
+	}
+	operand := func(k uint32, least int) string { return s.operandText(root, x+k, macros, least) }
+	switch op {
+	case OpList:
+		var items []string
+		for k := range args {
+			items = append(items, operand(k, 0))
+		}
+		return "[" + strings.Join(items, ", ") + "]"
+	case OpNot:
+		return "!" + operand(0, bindsMember)
+	case OpSize:
+		return "size(" + operand(0, 0) + ")"
+	case OpField:
+		return operand(0, bindsMember) + memberText(s.str(uint32(n)))
+	case OpHas:
+		return "has(" + operand(0, bindsMember) + memberText(s.str(uint32(n))) + ")"
+	case OpIndex:
+		return operand(0, bindsMember) + "[" + operand(1, 0) + "]"
+	case OpIf:
+		return operand(0, bindsOr) + " ? " + operand(1, bindsOr) + " : " + operand(2, bindsIf)
+	case OpTimePart:
+		return operand(0, bindsMember) + "." + partTexts[min(n, numParts-1)] + "()"
+	case OpExists, OpAll:
+		name := localTexts[min(macros, MaxMacroDepth-1)]
+		return operand(0, bindsMember) + "." + methods[op] + "(" + name + ", " + s.operandText(root, x+1, macros+1, 0) + ")"
+	case OpStartsWith, OpEndsWith, OpContains:
+		return operand(0, bindsMember) + "." + methods[op] + "(" + operand(1, 0) + ")"
+	}
+	return operand(0, op.binds()) + " " + operators[op] + " " + operand(1, op.binds()+1)
+}
+
+// operandText writes an operand, in parentheses if it binds less than least.
+func (s *Snapshot) operandText(root, i uint32, macros, least int) string {
+	text := s.nodeText(root, i, macros)
+	if op, _, _ := s.exprNode(s.at(secExprs, root+i)); op.binds() < least {
+		return "(" + text + ")"
+	}
+	return text
+}
+
+func memberText(name string) string {
+	if checkCaptureName(name) == nil { // an identifier
+		return "." + name
+	}
+	return "[" + strconv.Quote(name) + "]"
+}
+
+// leafText writes a constant, a variable or a capture.
+func (s *Snapshot) leafText(op Op, x uint32, n uint64) string {
 	switch op {
 	case OpString:
 		return strconv.Quote(s.str(x))
 	case OpInt:
-		return strconv.FormatInt(int64(s.u64(rec+exprInt)), 10)
+		return strconv.FormatInt(int64(n), 10)
+	case OpUint:
+		return strconv.FormatUint(n, 10) + "u"
+	case OpDouble:
+		return strconv.FormatFloat(math.Float64frombits(n), 'g', -1, 64)
 	case OpBool:
-		return strconv.FormatBool(s.u64(rec+exprInt) != 0)
+		return strconv.FormatBool(n != 0)
+	case OpTime:
+		return "timestamp(" + strconv.Quote(instantText(value{kind: kindTime, n: int64(n), count: x})) + ")"
 	case OpVar:
 		return varTexts[x]
 	case OpPathVar:
 		return "path." + s.str(x)
 	case OpHostVar:
 		return "host." + s.str(x)
-	case OpList:
-		var items []string
-		for k := range args {
-			items = append(items, operand(k))
-		}
-		return "[" + strings.Join(items, ", ") + "]"
-	case OpNot:
-		return "!" + s.operandText(root, x, 4)
-	case OpSize:
-		return "size(" + operand(0) + ")"
-	case OpStartsWith, OpEndsWith, OpContains:
-		return s.operandText(root, x, 4) + "." + opTexts[op] + "(" + operand(1) + ")"
+	case OpLocal:
+		return localTexts[min(x, MaxMacroDepth-1)]
 	}
-	p := precedence(op)
-	return s.operandText(root, x, p) + " " + opTexts[op] + " " + s.operandText(root, x+1, p+1)
-}
-
-// operandText writes an operand, in parentheses if it binds less than least.
-func (s *Snapshot) operandText(root, i uint32, least int) string {
-	text := s.exprText(root, i)
-	op, _, _ := s.exprNode(s.at(secExprs, root+i))
-	if p := precedence(op); p > 0 && p < least {
-		return "(" + text + ")"
-	}
-	return text
+	return "null"
 }

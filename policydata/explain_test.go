@@ -21,7 +21,7 @@ func eachRandom(t *testing.T, seed uint64, f func(r random, src *Source, s *Snap
 		if err != nil {
 			t.Fatalf("set %d: %v", set, err)
 		}
-		s := mustLoad(t, raiseErrors(t, body))
+		s := mustLoad(t, body)
 		for range requestsPerSet {
 			f(r, &src, s)
 		}
@@ -80,7 +80,7 @@ func TestTraceTellsTheTruthOfRules(t *testing.T) {
 		for _, g := range trace.Gates {
 			who := &asker{user: trace.User, service: d.service}
 			if id.Authenticated {
-				who.iss, who.sub = id.Iss, id.Subject
+				who.iss, who.sub, who.claims = id.Iss, id.Subject, id.Claims
 			}
 			for _, group := range trace.Groups {
 				who.groups = append(who.groups, group.Name)
@@ -152,11 +152,11 @@ func checkVerdict(t *testing.T, rule *Rule, req *Request, who *asker, v *RuleVer
 func refHolds(rule *Rule, req *Request, who *asker) bool {
 	matches := false
 	refMatches(rule, req, func(captures map[string]string) {
-		holds, ok := any(true), true
+		holds, ok := true, true
 		if rule.When != nil {
-			holds, ok = refEval(rule.When, req, who, captures)
+			holds, ok = refCondition(rule.When, req, who, captures)
 		}
-		matches = matches || ok && holds == true
+		matches = matches || ok && holds
 	})
 	return matches
 }
@@ -283,13 +283,25 @@ func TestConditionParts(t *testing.T) {
 			&Expr{Op: OpNot, Args: []*Expr{{Op: OpOr, Args: []*Expr{member, {Op: OpBool, Int: 1}}}}},
 			`false; path.team="foo" token.groups=[bar] path.team in token.groups=false path.team in token.groups || true=true !(path.team in token.groups || true)=false`,
 		},
+		{
+			"key_that_is_missing", atKey(),
+			`error; path.team="foo" (token.claims.access[path.team]=<nil>) (token.claims.access[path.team].roles=<nil>) ("ws" in token.claims.access[path.team].roles=<nil>)`,
+		},
+		{
+			"macro_and_time_are_written_as_in_a_condition",
+			&Expr{Op: OpExists, Args: []*Expr{{Op: OpVar, Int: int64(VarTokenGroups)}, {Op: OpAnd, Args: []*Expr{
+				{Op: OpStartsWith, Args: []*Expr{{Op: OpLocal}, {Op: OpString, Str: "b"}}},
+				{Op: OpLt, Args: []*Expr{{Op: OpVar, Int: int64(VarRequestTime)}, {Op: OpTime, Int: 86400, Nanos: 500_000_000}}},
+			}}}},
+			`true; token.groups=[bar] (token.groups.exists(x, x.startsWith("b") && request.time < timestamp("1970-01-02T00:00:00.5Z"))=true)`,
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			s := load(t, everyone([]Policy{allowPaths("p", tt.when, "/workspaces/{team}/**")}, "p"))
 			e, trace := NewEvaluator(), &Trace{}
 			e.Watch(trace)
-			e.Decide(s, &Request{Method: "GET", Path: "/workspaces/foo"}, &Identity{Authenticated: true, User: "eric", Groups: []string{"bar"}})
+			e.Decide(s, &Request{Method: "GET", Path: "/workspaces/foo"}, &Identity{Authenticated: true, User: "eric", Groups: []string{"bar"}, Claims: `{"access":{}}`})
 			if got := partsText(trace.Gates[0].Rules[0].Condition); got != tt.want {
 				t.Errorf("got  %s\nwant %s", got, tt.want)
 			}
