@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"sallyport/host/internal/check"
+	"sallyport/host/internal/compile"
 	"sallyport/host/internal/directory"
 	"sallyport/host/internal/issuerkeys"
 	"sallyport/host/internal/publish"
@@ -40,12 +41,13 @@ type Options struct {
 type api struct {
 	Options
 	decider  decider
+	compiler *compile.Compiler // of states that tests are run on
 	requests *prometheus.CounterVec
 }
 
 // New returns the handler of all paths.
 func New(o Options) http.Handler {
-	a := &api{Options: o, requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+	a := &api{Options: o, compiler: compile.New(), requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "sallyport_api_requests_total", Help: "Requests to the API by status class.",
 	}, []string{"code"})}
 	o.Registry.MustRegister(a.requests)
@@ -66,6 +68,8 @@ func New(o Options) http.Handler {
 	guarded(http.MethodGet, "/api/v1/generation", a.generation)
 	guarded(http.MethodPost, "/api/v1/apply", a.apply)
 	guarded(http.MethodPost, "/api/v1/check", a.check)
+	guarded(http.MethodPost, "/api/v1/access", a.access)
+	guarded(http.MethodPost, "/api/v1/test", a.test)
 	a.resources(mux)
 	guarded(http.MethodPost, "/api/v1/issuers/{name}/refresh", a.refreshIssuer)
 	mux.HandleFunc("/api/", a.guarded(notFound))
