@@ -148,11 +148,15 @@ func (p *printer) others(g *policydata.GateTrace, shown int) {
 			path++
 		}
 	}
+	noun := "rules"
+	if rest == 1 {
+		noun = "rule"
+	}
 	switch {
 	case path == rest:
-		p.line("  and %d rules of other paths", rest)
+		p.line("  and %d %s of other paths", rest, noun)
 	case path == 0:
-		p.line("  and %d more rules", rest)
+		p.line("  and %d more %s", rest, noun)
 	default:
 		p.line("  and %d more rules, %d of them of other paths", rest, path)
 	}
