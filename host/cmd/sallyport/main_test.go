@@ -13,9 +13,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"sallyport/host/internal/check"
-	"sallyport/host/internal/filterwasm"
-	"sallyport/policydata"
+	"sallyport/e2e/hosttest"
 )
 
 func TestMain(m *testing.M) {
@@ -68,16 +66,8 @@ func TestScript(t *testing.T) {
 // warmCache compiles the filter once for all scripts.
 func warmCache(t *testing.T, dir string) {
 	t.Helper()
-	module, err := filterwasm.Module()
-	if err != nil {
-		t.Fatalf("%v (run make build)", err)
-	}
 	t.Setenv("XDG_CACHE_HOME", dir)
-	engine, err := check.NewWasm(t.Context(), policydata.Source{}, check.WasmOptions{Module: module, CacheDir: wasmCacheDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := engine.Close(t.Context()); err != nil {
+	if err := hosttest.Precompile(wasmCacheDir(), hosttest.Module(t)); err != nil {
 		t.Fatal(err)
 	}
 }
