@@ -55,8 +55,16 @@ type AccessPage struct {
 	Amount int // at most so many
 }
 
-// maxGrants bounds the patterns of a gate that are looked at.
-const maxGrants = 100_000
+// Bounds of Access. Beyond them patterns that are allowed are left out; what is
+// denied never is.
+const (
+	maxGrants = 100_000 // patterns that the allow rules of a gate make
+
+	// maxAccessWork is in steps of conditions; one pattern compared with another
+	// and one condition begun count for patternWork. In all, a few seconds.
+	maxAccessWork = 100_000_000
+	patternWork   = 10
+)
 
 // survey is a gate that is asked about all requests at once.
 type survey struct {
@@ -87,7 +95,7 @@ func (e *Evaluator) Access(s *Snapshot, id *Identity, page AccessPage) Access {
 		return Access{Refused: ReasonNoSnapshot.String(), Entries: []AccessEntry{}}
 	}
 	var all surveys
-	e.surveyor = &all
+	e.surveyor, e.work = &all, maxAccessWork
 	d := e.Decide(s, &Request{}, id)
 	e.surveyor = nil
 	out := Access{Entries: []AccessEntry{}}
@@ -101,6 +109,7 @@ func (e *Evaluator) Access(s *Snapshot, id *Identity, page AccessPage) Access {
 	}
 	lister := accessLister{e: e, gates: all, page: page, out: &out}
 	lister.list()
+	out.Partial = out.Partial || e.work <= 0
 	e.snap, e.req, e.id = nil, nil, nil
 	return out
 }
@@ -130,13 +139,13 @@ func (e *Evaluator) surveyRule(g *survey, rule uint32, terminals []uint32) {
 		for _, h := range s.hostsOf(rec) {
 			at := ruleAt{rec, t, pattern{s.methodsOf(rec), h, s.segmentsOf(t)}}
 			switch {
-			case len(g.allows)+len(g.denies) >= maxGrants:
+			case !allow:
+				g.denies = append(g.denies, at)
+			case len(g.allows) >= maxGrants || e.work <= 0:
 				g.full = true
 				return
-			case allow:
-				g.allows = append(g.allows, e.grants(at)...)
 			default:
-				g.denies = append(g.denies, at)
+				g.allows = append(g.allows, e.grants(at)...)
 			}
 		}
 	}
@@ -158,24 +167,31 @@ func (l *accessLister) list() {
 			l.entry(&user.allows[i], nil, user.allows[i].pattern)
 		} else {
 			for k := range l.gates[0].allows {
-				if p, ok := meet(user.allows[i].pattern, l.gates[0].allows[k].pattern); ok {
+				if p, ok := l.meet(user.allows[i].pattern, l.gates[0].allows[k].pattern); ok {
 					l.entry(&user.allows[i], &l.gates[0].allows[k], p)
 				}
-				if l.out.More {
+				if l.ended() {
 					return
 				}
 			}
 		}
-		if l.out.More {
+		if l.ended() {
 			return
 		}
 	}
 }
 
+func (l *accessLister) ended() bool { return l.out.More || l.e.work <= 0 }
+
+func (l *accessLister) meet(x, y pattern) (pattern, bool) {
+	l.e.work -= patternWork
+	return meet(x, y)
+}
+
 // entry adds an entry, unless it is not on the page or a deny rule covers it.
 func (l *accessLister) entry(user, service *grant, p pattern) {
 	denials, covered := l.denials(p)
-	if covered {
+	if covered || l.e.work <= 0 { // then not all denials were looked at
 		return
 	}
 	l.seen++
@@ -204,8 +220,8 @@ func (l *accessLister) denials(p pattern) (out []AccessDenial, covered bool) {
 	for _, g := range l.gates {
 		for i := range g.denies {
 			d := &g.denies[i]
-			common, ok := meet(p, d.pattern)
-			if !ok {
+			common, ok := l.meet(p, d.pattern)
+			if !ok || l.e.work <= 0 {
 				continue
 			}
 			result := l.e.partly(d, l.e.bindings(d, common))

@@ -44,7 +44,11 @@ func (v Var) ofRequest() bool {
 // depends on the request.
 func (e *Evaluator) partly(at *ruleAt, captures map[captureRef]string) condResult {
 	e.partial = &known{captures}
-	defer func() { e.partial = nil }()
+	e.cond.steps = MaxConditionSteps // where there is no condition
+	defer func() {
+		e.work -= patternWork + MaxConditionSteps - e.cond.steps
+		e.partial = nil
+	}()
 	return e.holds(at.rec, at.terminal, none)
 }
 
@@ -198,6 +202,7 @@ func (f *domainFinder) compared(i, other uint32) bool {
 			}
 		}
 	}
+	f.e.work -= MaxConditionSteps - f.e.cond.steps
 	k := slices.IndexFunc(f.domains, func(d domain) bool { return d.ref == ref })
 	if k < 0 {
 		f.domains = append(f.domains, domain{ref: ref})
@@ -224,6 +229,9 @@ type filler struct {
 // fill takes each value of the domains from i on; other says whether one before
 // them is left open.
 func (f *filler) fill(i int, other bool) {
+	if f.e.work <= 0 {
+		return
+	}
 	if i == len(f.domains) {
 		f.grant(other)
 		return

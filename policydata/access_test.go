@@ -2,6 +2,7 @@ package policydata
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -239,5 +240,27 @@ func TestAccessRefused(t *testing.T) {
 	}
 	if got := NewEvaluator().Access(nil, &Identity{}, everything); got.Refused != "no_snapshot" {
 		t.Errorf("%+v", got)
+	}
+}
+
+// Each pattern is compared with each denial. What takes too long ends, and what
+// is listed until then has all its denials.
+func TestAccessEnds(t *testing.T) {
+	const n = 3300
+	var allow, deny []Rule
+	for i := range n {
+		path := "/" + strconv.Itoa(i)
+		allow = append(allow, Rule{Effect: EffectAllow, Methods: []string{"*"}, Paths: []string{path + "/**"}})
+		deny = append(deny, Rule{Effect: EffectDeny, Methods: []string{"*"}, Paths: []string{path + "/x"}})
+	}
+	s := load(t, everyone([]Policy{{Name: "p", Rules: allow}, {Name: "q", Rules: deny}}, "p", "q"))
+	access := NewEvaluator().Access(s, &Identity{Authenticated: true, User: "u"}, everything)
+	if len(access.Entries) == 0 || len(access.Entries) >= n || !access.Partial {
+		t.Errorf("%d of %d entries, partial: %t", len(access.Entries), n, access.Partial)
+	}
+	for _, x := range access.Entries {
+		if len(x.Denials) != 1 {
+			t.Fatalf("%s has %d denials", x.Path, len(x.Denials))
+		}
 	}
 }

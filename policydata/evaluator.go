@@ -34,6 +34,7 @@ type Evaluator struct {
 	watcher  watcher   // nil: nobody asks how it was decided
 	surveyor surveyor  // nil: one request is decided, not all at once
 	partial  knowledge // nil: all that conditions ask for is known
+	work     int       // that the survey may still do
 }
 
 // A watcher is told how a decision comes about. It is an interface, as surveyor

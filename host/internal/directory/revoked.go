@@ -15,8 +15,15 @@ import (
 	"sallyport/policydata"
 )
 
-// maxCollected bounds how many revocations one commit removes.
-const maxCollected = 10_000
+const (
+	// maxCollected bounds how many revocations one commit removes.
+	maxCollected = 10_000
+
+	// maxRevokedBytes bounds the ids of all revoked tokens: a quarter of what a
+	// snapshot can hold, beyond which nothing could be published any more. It is
+	// room for MaxRevokedTokens ids of 167 bytes, and they have 20 to 60.
+	maxRevokedBytes = policydata.MaxSnapshotBytes / 4
+)
 
 // storedRevocation is the value of the key of a revoked token. The key has the
 // digest of the token's id, which may hold any character and be long.
@@ -55,12 +62,19 @@ func (d *Directory) Revoke(ctx context.Context, r policydata.RevokedToken) (Resu
 			list := slices.Clone(s.Revoked)
 			list[i] = r
 			return list, nil
-		case len(s.Revoked) >= policydata.MaxRevokedTokens:
+		case len(s.Revoked) >= policydata.MaxRevokedTokens || revokedBytes(s.Revoked)+len(r.ID) > maxRevokedBytes:
 			return nil, revokedProblem(r, "jti", fmt.Sprintf("%d tokens are revoked, and there is no room for more: "+
 				"set spec.tokensNotBefore of the user, which ends all of the user's tokens", len(s.Revoked)))
 		}
 		return slices.Insert(slices.Clone(s.Revoked), i, r), nil
 	})
+}
+
+func revokedBytes(list []policydata.RevokedToken) (n int) {
+	for i := range list {
+		n += len(list[i].ID)
+	}
+	return n
 }
 
 // checkRevoked says why a token of the issuer can't be revoked. One that expires
