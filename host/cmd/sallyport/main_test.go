@@ -34,6 +34,7 @@ func TestMain(m *testing.M) {
 //	               writes ca.pem and idp.yaml, an Issuer found by discovery
 //	http M URL [N] asks the host as the first user, or as nobody where N is
 //	               "anonymous", or with a token, and prints status and body
+//	fetch PATH F   writes what the host answers anybody to a file
 func TestScript(t *testing.T) {
 	dir := filepath.Join("testdata", "script")
 	scripts, err := filepath.Glob(filepath.Join(dir, "*.txtar"))
@@ -60,6 +61,7 @@ func TestScript(t *testing.T) {
 			"serve":  serve,
 			"stop":   stop,
 			"http":   ask,
+			"fetch":  fetch,
 			"idp":    runIDP,
 		},
 	})

@@ -110,6 +110,19 @@ func ask(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 }
 
+// fetch writes what the host answers anybody to a file.
+func fetch(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: fetch PATH FILE")
+	}
+	resp, err := http.Get(ts.Getenv("SALLYPORT_SERVER") + args[0])
+	ts.Check(err)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	ts.Check(err)
+	writeFile(ts, args[1], string(body))
+}
+
 func writeTokens(ts *testscript.TestScript, _ bool, _ []string) {
 	issuer, err := devissuer.Open(ts.MkAbs("data"))
 	ts.Check(err)

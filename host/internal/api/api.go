@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -40,28 +41,37 @@ type Options struct {
 type api struct {
 	Options
 	decider  decider
+	routes   []string // that mean something, "GET /healthz"
 	requests *prometheus.CounterVec
 }
 
 // New returns the handler of all paths.
 func New(o Options) http.Handler {
+	handler, _ := newHandler(o)
+	return handler
+}
+
+// newHandler returns the handler of all paths, and its routes.
+func newHandler(o Options) (http.Handler, []string) {
 	a := &api{Options: o, requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "sallyport_api_requests_total", Help: "Requests to the API by status class.",
 	}, []string{"code"})}
 	o.Registry.MustRegister(a.requests)
 	mux := http.NewServeMux()
 	handle := func(method, path string, h http.HandlerFunc) {
+		a.routes = append(a.routes, method+" "+path)
 		mux.HandleFunc(method+" "+path, h)
 		mux.HandleFunc(path, methodNotAllowed(method))
 	}
 	guarded := func(method, path string, h http.HandlerFunc) {
-		mux.HandleFunc(method+" "+path, a.guarded(h))
-		mux.HandleFunc(path, a.guarded(methodNotAllowed(method)))
+		a.resource(mux, strings.TrimPrefix(path, apiPrefix), methods{method: h})
 	}
 	handle(http.MethodGet, "/healthz", func(w http.ResponseWriter, _ *http.Request) { writeText(w, "ok\n") })
 	handle(http.MethodGet, "/readyz", a.ready)
 	handle(http.MethodGet, "/metrics", promhttp.HandlerFor(o.Registry, promhttp.HandlerOpts{}).ServeHTTP)
 	handle(http.MethodGet, ModulePath, o.Module.serve)
+	handle(http.MethodGet, OpenAPIPath, serveOpenAPI)
+	handle(http.MethodGet, SchemaPath, serveSchema)
 	handle(http.MethodPost, "/v1/keys", a.findKey)
 	guarded(http.MethodGet, "/api/v1/generation", a.generation)
 	guarded(http.MethodPost, "/api/v1/apply", a.apply)
@@ -71,7 +81,7 @@ func New(o Options) http.Handler {
 	mux.HandleFunc("/api/", a.guarded(notFound))
 	mux.HandleFunc("/api", a.guarded(notFound)) // or the mux would redirect
 	mux.HandleFunc("/", notFound)
-	return canonicalOnly(sameOriginOnly(mux))
+	return canonicalOnly(sameOriginOnly(mux)), a.routes
 }
 
 // canonicalOnly refuses paths that are not canonical, so that the mux, which

@@ -58,11 +58,7 @@ func (d *decoder) document(root *yaml.Node) Document {
 
 // kind returns the document's kind, on which the rest of its fields depends.
 func (d *decoder) kind(root *yaml.Node) (model.Kind, bool) {
-	var names []string
-	for _, k := range model.Kinds() {
-		names = append(names, string(k))
-	}
-	slices.Sort(names)
+	names := kindNames()
 	i := slices.IndexFunc(root.Content, func(n *yaml.Node) bool { return n.Value == "kind" })
 	if i < 0 || i%2 != 0 {
 		d.errorf(root, "kind", "is required: expected %s", joinOr(names))
