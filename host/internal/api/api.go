@@ -16,6 +16,7 @@ import (
 	"sallyport/host/internal/check"
 	"sallyport/host/internal/directory"
 	"sallyport/host/internal/issuerkeys"
+	"sallyport/host/internal/logins"
 	"sallyport/host/internal/publish"
 	"sallyport/policydata"
 )
@@ -43,6 +44,10 @@ type api struct {
 	decider  decider
 	routes   []string // that mean something, "GET /healthz"
 	requests *prometheus.CounterVec
+
+	logins       *logins.Limiter
+	failedLogins *prometheus.CounterVec
+	keyWaits     chan struct{} // one for each request that waits for a key
 }
 
 // New returns the handler of all paths.
@@ -53,10 +58,17 @@ func New(o Options) http.Handler {
 
 // newHandler returns the handler of all paths, and its routes.
 func newHandler(o Options) (http.Handler, []string) {
-	a := &api{Options: o, requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "sallyport_api_requests_total", Help: "Requests to the API by status class.",
-	}, []string{"code"})}
-	o.Registry.MustRegister(a.requests)
+	a := &api{
+		Options: o, logins: logins.New(o.Now), keyWaits: make(chan struct{}, maxKeyWaits),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sallyport_api_requests_total", Help: "Requests to the API by status class.",
+		}, []string{"code"}),
+		failedLogins: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sallyport_api_failed_logins_total",
+			Help: "Requests to the API with bad credentials, and what they were answered: refused (401) or limited (429).",
+		}, []string{"answer"}),
+	}
+	o.Registry.MustRegister(a.requests, a.failedLogins)
 	mux := http.NewServeMux()
 	handle := func(method, path string, h http.HandlerFunc) {
 		a.routes = append(a.routes, method+" "+path)
