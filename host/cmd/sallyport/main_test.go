@@ -34,6 +34,7 @@ func TestMain(m *testing.M) {
 //	               writes ca.pem and idp.yaml, an Issuer found by discovery
 //	http M URL [N] asks the host as the first user, or as nobody where N is
 //	               "anonymous", or with a token, and prints status and body
+//	use FILE       sets the credentials that FILE exports
 //	fetch PATH F   writes what the host answers anybody to a file
 func TestScript(t *testing.T) {
 	dir := filepath.Join("testdata", "script")
@@ -62,6 +63,7 @@ func TestScript(t *testing.T) {
 			"stop":   stop,
 			"http":   ask,
 			"fetch":  fetch,
+			"use":    use,
 			"idp":    runIDP,
 		},
 	})

@@ -110,6 +110,16 @@ func ask(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 }
 
+// use sets the credentials that a file of exports has.
+func use(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: use FILE")
+	}
+	for _, m := range exported.FindAllStringSubmatch(ts.ReadFile(args[0]), -1) {
+		ts.Setenv(m[1], m[2])
+	}
+}
+
 // fetch writes what the host answers anybody to a file.
 func fetch(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {

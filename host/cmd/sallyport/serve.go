@@ -66,7 +66,10 @@ func newLogger(w io.Writer) *slog.Logger {
 
 // printCredentials shows the first access key as lines for a shell.
 func printCredentials(w io.Writer, id, secret string) error {
-	_, err := fmt.Fprintf(w, "# The first credentials. They are shown this once; keep them.\n"+
-		"export SALLYPORT_ACCESS_KEY_ID=%s\nexport SALLYPORT_SECRET_ACCESS_KEY=%s\n", id, secret)
+	return printExports(w, "# The first credentials. They are shown this once; keep them.", id, secret)
+}
+
+func printExports(w io.Writer, comment, id, secret string) error {
+	_, err := fmt.Fprintf(w, "%s\nexport SALLYPORT_ACCESS_KEY_ID=%s\nexport SALLYPORT_SECRET_ACCESS_KEY=%s\n", comment, id, secret)
 	return err
 }
