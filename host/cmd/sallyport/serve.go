@@ -38,7 +38,12 @@ filter with the policy snapshot. The first start prints the first credentials, o
 		},
 	}
 	addServerFlags(cmd, &c)
-	cmd.Flags().BoolVar(&c.InsecureDevIssuer, "insecure-dev-issuer", false,
+	f := cmd.Flags()
+	f.StringVar(&c.TLSCertFile, "tls-cert", "", "PEM file of the certificate for both addresses; read again when it changes")
+	f.StringVar(&c.TLSKeyFile, "tls-key", "", "PEM file of its key")
+	f.StringVar(&c.ClientCAFile, "client-ca", "",
+		"PEM file of authorities; proxies must show a certificate of them, without which xDS is on loopback only")
+	f.BoolVar(&c.InsecureDevIssuer, "insecure-dev-issuer", false,
 		"trust tokens of the development issuer (sallyport token mint), whose key lies in the data directory")
 	return cmd
 }

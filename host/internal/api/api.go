@@ -37,6 +37,10 @@ type Options struct {
 	// FirstUserIssuer is the "iss" of tokens that may name the first user: the
 	// development issuer's, where it is trusted. Empty: there are none.
 	FirstUserIssuer string
+
+	// ProxiesByCertificate has what is for proxies answered to who shows a client
+	// certificate, and metrics to these and to whom the policies allow them.
+	ProxiesByCertificate bool
 }
 
 type api struct {
@@ -80,11 +84,12 @@ func newHandler(o Options) (http.Handler, []string) {
 	}
 	handle(http.MethodGet, "/healthz", func(w http.ResponseWriter, _ *http.Request) { writeText(w, "ok\n") })
 	handle(http.MethodGet, "/readyz", a.ready)
-	handle(http.MethodGet, "/metrics", promhttp.HandlerFor(o.Registry, promhttp.HandlerOpts{}).ServeHTTP)
-	handle(http.MethodGet, ModulePath, o.Module.serve)
+	metrics := promhttp.HandlerFor(o.Registry, promhttp.HandlerOpts{}).ServeHTTP
+	handle(http.MethodGet, "/metrics", a.forProxies(metrics, a.guarded(metrics)))
+	handle(http.MethodGet, ModulePath, a.forProxies(o.Module.serve, needsCertificate))
 	handle(http.MethodGet, OpenAPIPath, serveOpenAPI)
 	handle(http.MethodGet, SchemaPath, serveSchema)
-	handle(http.MethodPost, "/v1/keys", a.findKey)
+	handle(http.MethodPost, "/v1/keys", a.forProxies(a.findKey, needsCertificate))
 	guarded(http.MethodGet, "/api/v1/generation", a.generation)
 	guarded(http.MethodPost, "/api/v1/apply", a.apply)
 	guarded(http.MethodPost, "/api/v1/check", a.check)
@@ -117,6 +122,24 @@ func sameOriginOnly(next http.Handler) http.Handler {
 		fail(w, http.StatusForbidden, "a request that a page of another origin made")
 	}))
 	return protection.Handler(next)
+}
+
+// forProxies serves h to proxies, and calls otherwise for anybody else.
+func (a *api) forProxies(h, otherwise http.HandlerFunc) http.HandlerFunc {
+	if !a.ProxiesByCertificate {
+		return h
+	}
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
+			h(w, r)
+			return
+		}
+		otherwise(w, r)
+	}
+}
+
+func needsCertificate(w http.ResponseWriter, _ *http.Request) {
+	fail(w, http.StatusForbidden, "this is for proxies, which show a client certificate")
 }
 
 func notFound(w http.ResponseWriter, _ *http.Request) {

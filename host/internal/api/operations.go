@@ -214,8 +214,9 @@ func hostOperations() []operation {
 	return []operation{
 		openOperation("GET /healthz", "Say that the host runs", text("it does", "text/plain")),
 		openOperation("GET /readyz", "Say whether there is a policy to push", text("there is", "text/plain"), http.StatusServiceUnavailable),
-		openOperation("GET /metrics", "Prometheus metrics", text("the metrics", "text/plain")),
-		openOperation("GET "+ModulePath, "The filter, for proxies", module),
+		openOperation("GET /metrics", "Prometheus metrics", text("the metrics", "text/plain"), http.StatusUnauthorized, http.StatusForbidden,
+			http.StatusTooManyRequests, http.StatusServiceUnavailable),
+		openOperation("GET "+ModulePath, "The filter, for proxies", module, http.StatusForbidden),
 		openOperation("GET "+OpenAPIPath, "This document", text("this", "application/yaml")),
 		openOperation("GET "+SchemaPath, "JSON Schema of documents", map[int]object{
 			http.StatusOK: answer("the schema", "application/schema+json", object{"type": "object"}),
