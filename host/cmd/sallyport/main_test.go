@@ -15,6 +15,7 @@ import (
 
 	"sallyport/host/internal/check"
 	"sallyport/host/internal/filterwasm"
+	"sallyport/host/internal/tlsfiles/tlsfilestest"
 	"sallyport/policydata"
 )
 
@@ -34,6 +35,8 @@ func TestMain(m *testing.M) {
 //	               writes ca.pem and idp.yaml, an Issuer found by discovery
 //	http M URL [N] asks the host as the first user, or as nobody where N is
 //	               "anonymous", or with a token, and prints status and body
+//	certs          writes ca.pem, and host.pem with its key, host-key.pem
+//	plain          has SALLYPORT_SERVER begin with http
 //	use FILE       sets the credentials that FILE exports
 //	fetch PATH F   writes what the host answers anybody to a file
 func TestScript(t *testing.T) {
@@ -64,7 +67,13 @@ func TestScript(t *testing.T) {
 			"http":   ask,
 			"fetch":  fetch,
 			"use":    use,
-			"idp":    runIDP,
+			"plain": func(ts *testscript.TestScript, _ bool, _ []string) {
+				ts.Setenv("SALLYPORT_SERVER", strings.Replace(ts.Getenv("SALLYPORT_SERVER"), "https:", "http:", 1))
+			},
+			"certs": func(ts *testscript.TestScript, _ bool, _ []string) {
+				tlsfilestest.NewAuthority(t, ts.MkAbs("."), "ca").Issue(t, ts.MkAbs("."), "host")
+			},
+			"idp": runIDP,
 		},
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -60,7 +61,11 @@ func serve(ts *testscript.TestScript, neg bool, args []string) {
 	if neg {
 		ts.Fatalf("serve started")
 	}
-	ts.Setenv("SALLYPORT_SERVER", "http://"+servingHTTP.FindStringSubmatch(h.err.String())[1])
+	scheme := "http://"
+	if slices.Contains(args, "--tls-cert") {
+		scheme = "https://"
+	}
+	ts.Setenv("SALLYPORT_SERVER", scheme+servingHTTP.FindStringSubmatch(h.err.String())[1])
 	for _, m := range exported.FindAllStringSubmatch(h.out.String(), -1) {
 		ts.Setenv(m[1], m[2])
 	}
