@@ -2,6 +2,7 @@ package policydata
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -107,6 +108,92 @@ func BenchmarkDecide(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				e.Decide(s, req, id)
+			}
+		})
+	}
+}
+
+// A typical payload: what a Keycloak realm with a few clients puts into one.
+const benchClaims = `{"exp":1800000300,"iat":1800000000,"jti":"6f4e2c1a-58f2-4b0a-9d63-0f7a3f4f6f0e","iss":"https://idp.example.com/realms/eo","aud":["workspace-api","account"],` +
+	`"sub":"9b1c2d3e-4f50-6172-8394-a5b6c7d8e9f0","typ":"Bearer","azp":"portal","sid":"0d1e2f30-4152-6374-8596-a7b8c9daebfc","acr":"1","allowed-origins":["https://portal.example.com"],` +
+	`"realm_access":{"roles":["default-roles-eo","offline_access","uma_authorization"]},"resource_access":{"account":{"roles":["manage-account","manage-account-links","view-profile"]},` +
+	`"portal":{"roles":["user"]},"team-00000":{"roles":["ws_access","ws_admin"]}},"scope":"openid email profile","email_verified":true,"name":"Eric Example",` +
+	`"groups":["/team-00000","/library"],"preferred_username":"eric","given_name":"Eric","family_name":"Example","email":"eric@example.org","auth_level":2}`
+
+// conditionCases are conditions that hold for decideCase(1)'s request.
+var conditionCases = []struct {
+	name string
+	when *Expr
+}{
+	{"none", nil},
+	{"team_in_groups", op(OpIn, &Expr{Op: OpPathVar, Str: "team"}, variable(VarTokenGroups))},
+	{"role_of_the_team_in_claims", op(OpIn, text("ws_access"), field(op(OpIndex, claim("resource_access"), &Expr{Op: OpPathVar, Str: "team"}), "roles"))},
+	{"level_of_claims", op(OpAnd, op(OpGe, claim("auth_level"), number(2)), claim("email_verified"))},
+	{"header", op(OpEq, field(variable(VarRequestHeaders), "x-three"), text("3"))},
+	{"query", op(OpIn, text("b c"), field(variable(VarRequestQuery), "a"))},
+	{"hour", op(OpLt, part(PartHours, variable(VarRequestTime)), number(18))},
+	{"exists_joined", op(OpExists, claim("groups"), op(OpEq, local(0), op(OpConcat, text("/"), &Expr{Op: OpPathVar, Str: "team"})))},
+}
+
+func conditionCase(t testing.TB, when *Expr) (*Snapshot, *Request, *Identity) {
+	req, id := decideCase(1)
+	req.Headers = [][2]string{{":method", "GET"}, {"x-one", "1"}, {"x-two", "2"}, {"x-three", "3"}}
+	req.Query, req.Time, id.Claims = "x=1&a=b+c", testTime, benchClaims
+	return load(t, everyone([]Policy{allowPaths("p", when, "/workspaces/{team}/**")}, "p")), req, id
+}
+
+func BenchmarkCondition(b *testing.B) {
+	for _, c := range conditionCases {
+		b.Run(c.name, func(b *testing.B) {
+			s, req, id := conditionCase(b, c.when)
+			e := NewEvaluator()
+			if d := e.Decide(s, req, id); !d.Allowed() {
+				b.Fatal(d.Reason)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				e.Decide(s, req, id)
+			}
+		})
+	}
+}
+
+// What a condition costs that is stopped after MaxConditionSteps.
+func BenchmarkConditionStopped(b *testing.B) {
+	groups, claims := variable(VarTokenGroups), variable(VarTokenClaims)
+	for name, when := range map[string]*Expr{
+		"groups_with_groups":    op(OpAll, groups, op(OpAll, groups, op(OpNe, local(0), op(OpConcat, local(1), text("x"))))),
+		"claims_for_each_group": op(OpAll, groups, op(OpEq, claims, claims)),
+		"long_texts":            op(OpAll, groups, op(OpNot, op(OpContains, claim("long"), text("xy")))),
+	} {
+		b.Run(name, func(b *testing.B) {
+			s, req, id := conditionCase(b, op(OpOr, when, truth(1)))
+			id.Groups = manyGroups(1_000)
+			id.Claims = strings.TrimSuffix(benchClaims, "}") + `,"long":"` + strings.Repeat("x", 12<<10) + `"}`
+			e := NewEvaluator()
+			if d := e.Decide(s, req, id); d.Reason != ReasonNoMatchingRule {
+				b.Fatal(d.Reason)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				e.Decide(s, req, id)
+			}
+		})
+	}
+}
+
+func TestConditionsNeverAllocate(t *testing.T) {
+	for _, c := range conditionCases {
+		t.Run(c.name, func(t *testing.T) {
+			s, req, id := conditionCase(t, c.when)
+			e := NewEvaluator()
+			allocs := testing.AllocsPerRun(10, func() {
+				if d := e.Decide(s, req, id); !d.Allowed() {
+					t.Fatal(d.Reason)
+				}
+			})
+			if allocs != 0 {
+				t.Errorf("%v allocations", allocs)
 			}
 		})
 	}

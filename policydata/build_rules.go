@@ -1,7 +1,6 @@
 package policydata
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -60,7 +59,8 @@ func (b *builder) addRule(policy, index uint32, r *Rule) error {
 		if len(r.Text) > MaxConditionBytes {
 			return fmt.Errorf("condition: has more than %d bytes", MaxConditionBytes)
 		}
-		if err := checkCondition(r.When, pathCaptures, hostCaptures); err != nil {
+		c := conditionCheck{textBytes: len(r.Text), pathCaptures: pathCaptures, hostCaptures: hostCaptures}
+		if err := c.expr(r.When, 1, 0); err != nil {
 			return fmt.Errorf("condition: %w", err)
 		}
 		b.addExpr(r.When)
@@ -157,160 +157,4 @@ func (b *builder) addPaths(rule uint32, patterns []string) (captures [][]string,
 		b.addPattern(segs, trieTerminal{rule: rule, path: uint32(i), pattern: b.str(p)})
 	}
 	return captures, nil
-}
-
-// addExpr appends the tree breadth first: the arguments of a node stand one
-// after the other, behind all nodes that came before it.
-func (b *builder) addExpr(root *Expr) {
-	queue := []*Expr{root}
-	for i := 0; i < len(queue); i++ {
-		e := queue[i]
-		first := uint32(0)
-		switch e.Op {
-		case OpString, OpPathVar, OpHostVar:
-			first = b.str(e.Str)
-		case OpVar:
-			first = uint32(e.Int)
-		default:
-			first = uint32(len(queue))
-		}
-		var value int64
-		if e.Op == OpInt || e.Op == OpBool {
-			value, first = e.Int, 0
-		}
-		rec := []byte{byte(e.Op), 0}
-		rec = binary.LittleEndian.AppendUint16(rec, uint16(len(e.Args)))
-		rec = binary.LittleEndian.AppendUint32(rec, first)
-		rec = binary.LittleEndian.AppendUint64(rec, uint64(value))
-		b.sections[secExprs] = append(b.sections[secExprs], rec...)
-		queue = append(queue, e.Args...)
-	}
-}
-
-// checkCondition checks types and bounds of a tree, and that its captures are
-// bound by every pattern of the rule.
-func checkCondition(e *Expr, pathCaptures, hostCaptures [][]string) error {
-	nodes := 0
-	t, err := exprType(e, 1, &nodes)
-	if err != nil {
-		return err
-	}
-	if t != typeBool {
-		return errors.New("its value is not a bool")
-	}
-	return checkCaptureUse(e, pathCaptures, hostCaptures)
-}
-
-func checkCaptureUse(e *Expr, pathCaptures, hostCaptures [][]string) error {
-	switch e.Op {
-	case OpPathVar:
-		return boundByAll("path", e.Str, pathCaptures)
-	case OpHostVar:
-		return boundByAll("host", e.Str, hostCaptures)
-	}
-	for _, a := range e.Args {
-		if err := checkCaptureUse(a, pathCaptures, hostCaptures); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func boundByAll(what, name string, captures [][]string) error {
-	if len(captures) == 0 {
-		return fmt.Errorf("%s.%s is not captured: the rule has no %ss", what, name, what)
-	}
-	for _, names := range captures {
-		if !slices.Contains(names, name) {
-			return fmt.Errorf("%s.%s is not captured by every one of the rule's %ss", what, name, what)
-		}
-	}
-	return nil
-}
-
-// exprKind is a static type of the condition language.
-type exprKind uint8
-
-const (
-	typeString exprKind = 1 + iota
-	typeInt
-	typeBool
-	typeList // plus the element's type; of the empty list, none
-)
-
-// exprType returns the static type of e, or what is wrong in it.
-func exprType(e *Expr, depth int, nodes *int) (exprKind, error) {
-	*nodes++
-	if e == nil || *nodes > MaxExprNodes || depth > MaxExprDepth {
-		return 0, fmt.Errorf("is larger than %d nodes or deeper than %d", MaxExprNodes, MaxExprDepth)
-	}
-	args := make([]exprKind, len(e.Args))
-	for i, a := range e.Args {
-		t, err := exprType(a, depth+1, nodes)
-		if err != nil {
-			return 0, err
-		}
-		args[i] = t
-	}
-	if len(e.Str) > MaxConditionBytes {
-		return 0, fmt.Errorf("has a text of more than %d bytes", MaxConditionBytes)
-	}
-	t, ok := opType(e, args)
-	if !ok {
-		return 0, fmt.Errorf("operator %d has operands that do not fit", e.Op)
-	}
-	return t, nil
-}
-
-// opType returns the type of e, given those of its arguments, and whether they
-// fit its operator.
-func opType(e *Expr, args []exprKind) (exprKind, bool) {
-	switch e.Op {
-	case OpString, OpPathVar, OpHostVar:
-		return typeString, len(args) == 0
-	case OpInt:
-		return typeInt, len(args) == 0
-	case OpBool:
-		return typeBool, len(args) == 0
-	case OpVar:
-		return varType(Var(e.Int)), len(args) == 0 && e.Int > 0 && e.Int < int64(numVars)
-	case OpList:
-		return listType(args)
-	case OpNot:
-		return typeBool, len(args) == 1 && args[0] == typeBool
-	case OpSize:
-		return typeInt, len(args) == 1 && (args[0] == typeString || args[0] >= typeList)
-	}
-	if len(args) != 2 {
-		return 0, false
-	}
-	x, y := args[0], args[1]
-	switch e.Op {
-	case OpAnd, OpOr:
-		return typeBool, x == typeBool && y == typeBool
-	case OpEq, OpNe:
-		return typeBool, x == y || x >= typeList && y == typeList || x == typeList && y >= typeList
-	case OpLt, OpLe, OpGt, OpGe:
-		return typeBool, x == y && x < typeList
-	case OpIn:
-		return typeBool, x < typeList && (y == typeList || y == typeList+x)
-	case OpStartsWith, OpEndsWith, OpContains:
-		return typeBool, x == typeString && y == typeString
-	}
-	return 0, false
-}
-
-func varType(v Var) exprKind {
-	if v == VarTokenGroups || v == VarTokenRoles {
-		return typeList + typeString
-	}
-	return typeString
-}
-
-func listType(elems []exprKind) (exprKind, bool) {
-	if len(elems) == 0 {
-		return typeList, true
-	}
-	same := !slices.ContainsFunc(elems, func(t exprKind) bool { return t != elems[0] })
-	return typeList + elems[0], same && elems[0] < typeList
 }

@@ -9,6 +9,15 @@ import (
 )
 
 // Each case changes the story in one way that Build must refuse.
+// macros is as many macros within each other.
+func macros(n int) *Expr {
+	e := truth(1)
+	for range n {
+		e = op(OpAll, list(), e)
+	}
+	return e
+}
+
 func TestBuildRefuses(t *testing.T) {
 	rule := func(change func(*Rule)) func(*Source) {
 		return func(s *Source) { change(&s.Policies[0].Rules[0]) }
@@ -49,15 +58,17 @@ func TestBuildRefuses(t *testing.T) {
 		{"too_many_hosts", rule(func(r *Rule) { r.Hosts = make([]string, MaxHostsPerRule+1) }), "more than 256 hosts"},
 		{"bad_host", rule(func(r *Rule) { r.Hosts = []string{"a:80"} }), `host "a:80": a host pattern has no port`},
 
-		{"condition_no_bool", when(str("x")), "condition: its value is not a bool"},
-		{"condition_types", when(&Expr{Op: OpEq, Args: []*Expr{str("x"), {Op: OpInt}}}), "operands that do not fit"},
-		{"condition_arity", when(&Expr{Op: OpAnd, Args: []*Expr{{Op: OpBool}}}), "operands that do not fit"},
-		{"condition_leaf_with_operands", when(&Expr{Op: OpBool, Args: []*Expr{{Op: OpBool}}}), "operands that do not fit"},
-		{"condition_operator", when(&Expr{Op: numOps, Args: []*Expr{{Op: OpBool}, {Op: OpBool}}}), "operands that do not fit"},
-		{"condition_variable", when(&Expr{Op: OpEq, Args: []*Expr{{Op: OpVar, Int: int64(numVars)}, str("x")}}), "operands that do not fit"},
-		{"condition_list_of_lists", when(&Expr{Op: OpEq, Args: []*Expr{{Op: OpList, Args: []*Expr{{Op: OpList}}}, {Op: OpList}}}), "operands that do not fit"},
-		{"condition_mixed_list", when(&Expr{Op: OpIn, Args: []*Expr{str("x"), {Op: OpList, Args: []*Expr{str("x"), {Op: OpInt}}}}}), "operands that do not fit"},
-		{"condition_lists_of_two_types", when(&Expr{Op: OpEq, Args: []*Expr{{Op: OpList, Args: []*Expr{str("")}}, {Op: OpList, Args: []*Expr{{Op: OpInt}}}}}), "operands that do not fit"},
+		{"condition_arity", when(&Expr{Op: OpAnd, Args: []*Expr{{Op: OpBool}}}), "operator 8 has 1 operands"},
+		{"condition_leaf_with_operands", when(&Expr{Op: OpBool, Args: []*Expr{{Op: OpBool}}}), "operator 3 has 1 operands"},
+		{"condition_operator", when(&Expr{Op: numOps, Args: []*Expr{{Op: OpBool}, {Op: OpBool}}}), "operands"},
+		{"condition_variable", when(&Expr{Op: OpEq, Args: []*Expr{{Op: OpVar, Int: int64(numVars)}, str("x")}}), "operand that does not fit"},
+		{"condition_variable_of_no_macro", when(local(0)), "operand that does not fit"},
+		{"condition_variable_of_the_macro_in_its_range", when(op(OpExists, local(0), truth(1))), "operand that does not fit"},
+		{"condition_variable_of_an_inner_macro", when(op(OpExists, list(), local(1))), "operand that does not fit"},
+		{"condition_macros_too_deep", when(macros(MaxMacroDepth + 1)), "operand that does not fit"},
+		{"condition_part_of_time", when(part(numParts, moment(0, 0))), "operand that does not fit"},
+		{"condition_nanoseconds", when(moment(0, 1e9)), "operand that does not fit"},
+		{"condition_outside_of_its_text", when(&Expr{Op: OpBool, Pos: 2}), "outside of its text"},
 		{"condition_nil_operand", when(not(nil)), "larger than"},
 		{"condition_too_deep", when(deep), "deeper than 32"},
 		{"condition_too_large", when(&Expr{Op: OpIn, Args: []*Expr{str("x"), {Op: OpList, Args: slices.Repeat([]*Expr{str("x")}, MaxExprNodes)}}}), "larger than 256 nodes"},

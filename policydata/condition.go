@@ -1,9 +1,6 @@
 package policydata
 
-import (
-	"strings"
-	"unicode/utf8"
-)
+import "strings"
 
 // condResult is what a condition comes to.
 type condResult uint8
@@ -14,31 +11,30 @@ const (
 	condTrue
 )
 
-// value is a value of the condition language. The zero value is an error,
-// which spreads as CEL says: through every operator but && and ||, which an
-// operand that decides alone saves from it.
-type value struct {
-	kind  exprKind // 0: error
-	n     int64    // int, or bool as 0 and 1
-	s     string
-	texts []string // list that is a variable
-	node  uint32   // list that is a constant: its node
-	root  uint32
-}
+// scanBytes is how many bytes of text are looked through for one step.
+const scanBytes = 32
 
-func boolValue(b bool) value {
-	if b {
-		return value{kind: typeBool, n: 1}
-	}
-	return value{kind: typeBool}
+// evaluation is what evaluating one condition needs. Its memory is kept from one
+// to the next.
+type evaluation struct {
+	steps  int // that are left; below zero the condition is an error
+	depth  uint32
+	locals [MaxMacroDepth]value // the variables of the macros being evaluated
+	stack  []value              // the elements of lists
+	text   []byte               // unescaped and joined strings
 }
 
 // condition evaluates the tree whose root is expression node root. Load saw to
-// it that it is a tree of at most MaxExprNodes, each visited at most once.
+// it that it is a tree; outside of macros each node is visited at most once, and
+// e.steps bounds the rest. An error that comes of too many steps is no operand
+// that && or || could save from: the whole condition errs.
 func (e *Evaluator) condition(root uint32) condResult {
+	e.cond.steps = MaxConditionSteps
+	e.cond.depth = 0
+	e.cond.stack, e.cond.text = e.cond.stack[:0], e.cond.text[:0]
 	v := e.eval(root, 0)
 	switch {
-	case v.kind != typeBool:
+	case v.kind != kindBool || e.cond.steps < 0:
 		return condError
 	case v.n == 0:
 		return condFalse
@@ -46,53 +42,104 @@ func (e *Evaluator) condition(root uint32) condResult {
 	return condTrue
 }
 
+// charge takes n steps from what is left.
+func (e *Evaluator) charge(n int) { e.cond.steps -= n }
+
+// abandon makes the condition an error, whatever else its parts come to.
+func (e *Evaluator) abandon() value {
+	e.cond.steps = -1
+	return value{}
+}
+
 // eval evaluates node i of the tree at root.
 func (e *Evaluator) eval(root, i uint32) value {
+	if e.cond.steps--; e.cond.steps < 0 {
+		return value{}
+	}
 	rec := e.snap.at(secExprs, root+i)
-	op, _, x := e.snap.exprNode(rec)
+	op, args, x := e.snap.exprNode(rec)
 	switch op {
-	case OpString:
-		return value{kind: typeString, s: e.snap.str(x)}
-	case OpInt:
-		return value{kind: typeInt, n: int64(e.snap.u64(rec + exprInt))}
-	case OpBool:
-		return boolValue(e.snap.u64(rec+exprInt) != 0)
-	case OpList:
-		return value{kind: typeList, node: i, root: root}
 	case OpVar:
 		return e.variable(Var(x))
 	case OpPathVar:
-		return textValue(e.pathCapture(x))
+		return stringOr(e.pathCapture(x))
 	case OpHostVar:
-		return textValue(e.hostCapture(x))
+		return stringOr(e.hostCapture(x))
 	case OpAnd, OpOr:
 		return e.logic(root, x, op == OpOr)
 	case OpNot:
 		v := e.eval(root, x)
-		if v.kind != typeBool {
+		if v.kind != kindBool {
 			return value{}
 		}
 		return boolValue(v.n == 0)
 	case OpSize:
 		return e.size(e.eval(root, x))
+	case OpList:
+		return e.list(root, x, args)
+	case OpField:
+		return e.field(e.eval(root, x), e.snap.str(e.snap.u32(rec+exprInt)))
+	case OpHas:
+		return e.has(e.eval(root, x), e.snap.str(e.snap.u32(rec+exprInt)))
+	case OpIf:
+		return e.choose(root, x)
+	case OpExists, OpAll:
+		return e.quantify(root, x, op == OpExists)
+	case OpLocal:
+		if x >= e.cond.depth {
+			return value{}
+		}
+		return e.cond.locals[x]
+	case OpTimePart:
+		return timePart(e.eval(root, x), int(e.snap.u32(rec+exprInt)))
+	}
+	if args == 0 {
+		return e.constant(op, x, e.snap.u64(rec+exprInt))
 	}
 	return e.binary(op, e.eval(root, x), e.eval(root, x+1))
 }
 
-func textValue(s string, ok bool) value {
-	if !ok {
-		return value{}
+func (e *Evaluator) constant(op Op, x uint32, n uint64) value {
+	switch op {
+	case OpString:
+		return stringValue(e.snap.str(x))
+	case OpInt:
+		return value{kind: kindInt, n: int64(n)}
+	case OpBool:
+		return boolValue(n != 0)
+	case OpNull:
+		return value{kind: kindNull}
+	case OpUint:
+		return value{kind: kindUint, n: int64(n)}
+	case OpDouble:
+		return value{kind: kindDouble, n: int64(n)}
+	case OpTime:
+		return value{kind: kindTime, n: int64(n), count: x}
 	}
-	return value{kind: typeString, s: s}
+	return value{}
 }
 
 func (e *Evaluator) variable(v Var) value {
+	if e.partial != nil && v.ofRequest() {
+		return value{}
+	}
 	text := ""
 	switch v {
 	case VarTokenGroups:
-		return value{kind: typeList, texts: e.groupNames, node: none}
+		return value{kind: kindList, form: formGroups}
 	case VarTokenRoles:
-		return value{kind: typeList, texts: e.roleNames, node: none}
+		return value{kind: kindList, form: formRoles}
+	case VarTokenClaims:
+		return e.tokenClaims()
+	case VarRequestHeaders:
+		return value{kind: kindMap, form: formHeaders}
+	case VarRequestQuery:
+		if !e.query.read(e.req.Query) {
+			return value{}
+		}
+		return value{kind: kindMap, form: formQuery}
+	case VarRequestTime:
+		return value{kind: kindTime, n: e.req.Time}
 	case VarRequestMethod:
 		text = e.req.Method
 	case VarRequestPath:
@@ -110,134 +157,137 @@ func (e *Evaluator) variable(v Var) value {
 	default:
 		return value{}
 	}
-	return value{kind: typeString, s: text}
+	return stringValue(text)
 }
 
 // logic is && and ||: an operand that decides alone does so even if the other
 // is an error, on either side (CEL specification, "Logical Operators").
 func (e *Evaluator) logic(root, x uint32, decides bool) value {
 	left := e.eval(root, x)
-	if left.kind == typeBool && (left.n != 0) == decides {
+	if left.kind == kindBool && (left.n != 0) == decides {
 		return boolValue(decides)
 	}
 	right := e.eval(root, x+1)
 	switch {
-	case right.kind == typeBool && (right.n != 0) == decides:
+	case right.kind == kindBool && (right.n != 0) == decides:
 		return boolValue(decides)
-	case left.kind != typeBool || right.kind != typeBool:
+	case left.kind != kindBool || right.kind != kindBool:
 		return value{}
 	}
 	return boolValue(!decides)
 }
 
-func (e *Evaluator) size(v value) value {
-	switch v.kind {
-	case typeString:
-		return value{kind: typeInt, n: int64(utf8.RuneCountInString(v.s))}
-	case typeList:
-		n := e.length(v)
-		for i := range n {
-			if e.element(v, i).kind == 0 {
-				return value{}
-			}
-		}
-		return value{kind: typeInt, n: int64(n)}
+// choose is the conditional operator: the branch not taken is not evaluated.
+func (e *Evaluator) choose(root, x uint32) value {
+	c := e.eval(root, x)
+	switch {
+	case c.kind != kindBool:
+		return value{}
+	case c.n != 0:
+		return e.eval(root, x+1)
 	}
-	return value{}
+	return e.eval(root, x+2)
+}
+
+// list evaluates the elements of a list; one that errs makes all of it an error.
+func (e *Evaluator) list(root, x, count uint32) value {
+	first := len(e.cond.stack)
+	for range count {
+		e.cond.stack = append(e.cond.stack, value{})
+	}
+	for i := range count {
+		v := e.eval(root, x+i)
+		if v.kind == kindError {
+			return value{}
+		}
+		e.cond.stack[first+int(i)] = v
+	}
+	return value{kind: kindList, form: formStack, n: int64(first), count: count}
+}
+
+// quantify is exists(), which a true predicate decides, and all(), which a
+// false one does: || and && over the elements of a list or the keys of a map.
+func (e *Evaluator) quantify(root, x uint32, decides bool) value {
+	over := e.eval(root, x)
+	if over.kind != kindList && over.kind != kindMap || e.cond.depth >= MaxMacroDepth {
+		return value{}
+	}
+	c := e.each(over)
+	stack, text, slot := len(e.cond.stack), len(e.cond.text), e.cond.depth
+	e.cond.depth++
+	result := boolValue(!decides)
+	for e.next(&c) {
+		e.cond.locals[slot] = c.value
+		v := e.eval(root, x+1)
+		if v.kind == kindBool && (v.n != 0) == decides {
+			result = boolValue(decides)
+			break
+		}
+		if v.kind != kindBool {
+			result = value{}
+		}
+		// Nothing of what the predicate made outlives it.
+		e.cond.stack, e.cond.text = e.cond.stack[:stack], e.cond.text[:text]
+	}
+	e.cond.depth--
+	return result
 }
 
 func (e *Evaluator) binary(op Op, x, y value) value {
-	if x.kind == 0 || y.kind == 0 {
+	if x.kind == kindError || y.kind == kindError {
 		return value{}
 	}
 	switch op {
-	case OpEq, OpNe:
-		return e.equal(x, y, op == OpNe)
-	case OpLt:
-		return boolValue(compareValues(x, y) < 0)
-	case OpLe:
-		return boolValue(compareValues(x, y) <= 0)
-	case OpGt:
-		return boolValue(compareValues(x, y) > 0)
-	case OpGe:
-		return boolValue(compareValues(x, y) >= 0)
+	case OpEq:
+		return boolValue(e.equal(x, y, 0))
+	case OpNe:
+		return boolValue(!e.equal(x, y, 0))
+	case OpLt, OpLe, OpGt, OpGe:
+		e.charge(min(len(x.s), len(y.s)) / scanBytes)
+		return ordered(op, x, y)
 	case OpIn:
-		return e.inList(x, y)
+		return e.in(x, y)
+	case OpIndex:
+		return e.index(x, y)
+	}
+	if x.kind != kindString || y.kind != kindString {
+		return value{}
+	}
+	e.charge((len(x.s) + len(y.s)) / scanBytes)
+	switch op {
 	case OpStartsWith:
 		return boolValue(strings.HasPrefix(x.s, y.s))
 	case OpEndsWith:
 		return boolValue(strings.HasSuffix(x.s, y.s))
 	case OpContains:
 		return boolValue(strings.Contains(x.s, y.s))
+	case OpConcat:
+		return e.concat(x, y)
 	}
 	return value{}
 }
 
-func compareValues(x, y value) int {
-	if x.kind == typeString {
-		return strings.Compare(x.s, y.s)
+func ordered(op Op, x, y value) value {
+	c, ok := compareValues(x, y)
+	if !ok {
+		return value{}
 	}
-	switch {
-	case x.n < y.n:
-		return -1
-	case x.n > y.n:
-		return 1
+	switch op {
+	case OpLt:
+		return boolValue(c < 0)
+	case OpLe:
+		return boolValue(c <= 0)
+	case OpGt:
+		return boolValue(c > 0)
 	}
-	return 0
+	return boolValue(c >= 0)
 }
 
-// equal is == and, negated, !=. Lists are equal element by element. Like every
-// use of a list it evaluates each element once, so that nested lists do not
-// multiply; an element that errs makes all of it an error.
-func (e *Evaluator) equal(x, y value, negated bool) value {
-	if x.kind != typeList {
-		return boolValue((compareValues(x, y) == 0) != negated)
+func (e *Evaluator) concat(x, y value) value {
+	if e.cond.steps < 0 {
+		return value{}
 	}
-	n, m := e.length(x), e.length(y)
-	same := n == m
-	for i := range max(n, m) {
-		left, right := value{kind: typeInt}, value{kind: typeInt}
-		if i < n {
-			left = e.element(x, i)
-		}
-		if i < m {
-			right = e.element(y, i)
-		}
-		if left.kind == 0 || right.kind == 0 {
-			return value{}
-		}
-		same = same && compareValues(left, right) == 0
-	}
-	return boolValue(same != negated)
-}
-
-func (e *Evaluator) inList(x, list value) value {
-	if list.node == none {
-		return boolValue(contains(list.texts, x.s))
-	}
-	found := false
-	for i := range e.length(list) {
-		v := e.element(list, i)
-		if v.kind == 0 {
-			return value{}
-		}
-		found = found || compareValues(x, v) == 0
-	}
-	return boolValue(found)
-}
-
-func (e *Evaluator) length(list value) uint32 {
-	if list.node == none {
-		return uint32(len(list.texts))
-	}
-	_, args, _ := e.snap.exprNode(e.snap.at(secExprs, list.root+list.node))
-	return args
-}
-
-func (e *Evaluator) element(list value, i uint32) value {
-	if list.node == none {
-		return value{kind: typeString, s: list.texts[i]}
-	}
-	_, _, x := e.snap.exprNode(e.snap.at(secExprs, list.root+list.node))
-	return e.eval(list.root, x+i)
+	start := len(e.cond.text)
+	e.cond.text = append(append(e.cond.text, x.s...), y.s...)
+	return stringValue(textOf(e.cond.text[start:]))
 }

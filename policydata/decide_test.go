@@ -233,9 +233,11 @@ func exercise(e *Evaluator, s *Snapshot) {
 		{Authenticated: true, Own: true, HasActor: true, Actor: "mlops", User: "gone"},
 	}
 	for _, id := range ids {
-		for _, path := range []string{"/", "/healthz", "/workspaces/foo/models", "/stac/collections/c/items/1", "/cache/x", strings.Repeat("/a", 100)} {
-			for _, host := range []string{"", "foo.ws.example.org", "a.b.cdn.example.org", "[::1]"} {
+		id.Claims = testClaims
+		for _, path := range []string{"/", "/conditions/abc", "/healthz", "/workspaces/foo/models", "/stac/collections/c/items/1", "/cache/x", strings.Repeat("/a", 100)} {
+			for _, host := range []string{"", "h.example", "foo.ws.example.org", "a.b.cdn.example.org", "[::1]"} {
 				d := e.Decide(s, &Request{Method: "POST", Path: path, Host: host}, id)
+				e.Decide(s, &Request{Method: "GET", Path: path, Host: host, Query: "a=%41&b", Headers: [][2]string{{"a", "b"}, {"a", "c"}}, Time: testTime}, id)
 				_ = d.AppendJSON(nil)
 				e.Decide(s, &Request{Method: "PURGE", Path: path, Host: host, API: host == ""}, id)
 			}

@@ -8,6 +8,12 @@ type Request struct {
 	Host      string // from CanonicalHost; "" if the request has none
 	Preflight bool   // a CORS preflight: OPTIONS with Origin and Access-Control-Request-Method
 	API       bool   // the host's own API: only rules whose hosts name HostAPI count
+
+	// For conditions alone:
+	Query       string      // raw, behind the first "?" of the target
+	Headers     [][2]string // in order, repeated ones each; names in lower case
+	TokenHeader string      // the header that holds the token: conditions don't see it
+	Time        int64       // seconds since the Unix epoch
 }
 
 // Identity is what a verified token says, mapped by its issuer's claim paths.
@@ -31,6 +37,10 @@ type Identity struct {
 
 	IssuedAt int64  // "iat", seconds; 0 if absent
 	TokenID  string // "jti" (RFC 7519 section 4.1.7); "" if absent
+	// Claims is the token's payload, a JSON object that token.ValidateJSON
+	// accepts; "" is {}.
+	Claims string
+
 	// RequireKnownUser is the issuer's setting.
 	RequireKnownUser bool
 }

@@ -44,7 +44,7 @@ var unwantedInEngine = map[string]string{
 // engineImports is all that package policydata imports itself: nothing with a
 // clock, I/O or state.
 var engineImports = []string{
-	"cmp", "encoding/binary", "errors", "fmt", "slices", "strconv", "strings", "unicode", "unicode/utf8", "unsafe",
+	"cmp", "encoding/binary", "errors", "fmt", "math", "slices", "strconv", "strings", "unicode", "unicode/utf8", "unsafe",
 }
 
 func TestDependencies(t *testing.T) {

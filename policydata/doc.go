@@ -41,9 +41,31 @@
 // decided, the smallest by policy name, then index; its captures are those of
 // its first path, then host pattern that matches.
 //
-// The zero [Decision] denies, and so does a nil Snapshot. Conditions are those
-// of CEL, see [Expr]; && and || take an operand that decides alone even if the
-// other errs.
+// The zero [Decision] denies, and so does a nil Snapshot.
+//
+// # Conditions
+//
+// A condition is an [Expr], and means what the CEL specification says of the
+// expression that it was made of. Operands are checked as they are met: what does
+// not fit its operator is an error, and so are a key that is not there and an
+// index out of range. Errors spread through every operator but && and ||, which
+// take an operand that decides alone even if the other errs, ?:, which leaves
+// one branch alone, and exists and all, which are || and && over the elements.
+// What is no bool in the end is an error.
+//
+// Evaluating is bounded by [MaxConditionSteps]; what needs more errs as a whole,
+// whatever && and || would make of it. Nothing is evaluated twice but for the
+// elements of macros.
+//
+// token.claims is read from the token's text, as it is asked for: numbers are
+// doubles, as in every JSON value of CEL, and infinite beyond their range.
+// request.query is decoded at its first use as application/x-www-form-urlencoded
+// (URL standard), and an error as a whole where servers differ in what it means:
+// bad escapes, no UTF-8, ";", more than 1,024 parameters. Of request.headers a
+// name that stands several times has all its values, in their order, joined by
+// "," (RFC 9110 section 5.2), cookies by "; " (RFC 9113 section 8.2.3). Pseudo
+// headers, "host", "authorization", "proxy-authorization", the header of the
+// token, and names that begin with "x-sallyport-" are not in it.
 //
 // # Snapshot format, version 1
 //
@@ -92,7 +114,7 @@
 //	 9  hosts        12  flags, range of labels
 //	10  labels        8  kind (0 literal, 1 capture), text; from the right
 //	11  methods       4  string: a method without a bit of its own
-//	12  expressions  16  u8 operator, u8 0, u16 number of arguments, u32 operand, i64 value
+//	12  expressions  16  u8 operator, u8 number of arguments, u16 position, u32 operand, i64 value
 //	13  users        40  name, flags, i64 time before which tokens are revoked or 0,
 //	                     lists of policies, groups, roles
 //	14  user index    4  hash table over users
@@ -147,11 +169,16 @@
 //
 // Expressions. A condition is one tree, breadth first: the arguments of a node
 // stand behind each other, and behind those of the node before. The operators
-// are those of [Op]. The operand is the string of a text or capture name, the
-// variable's number (see [Var]), 0 for a number or bool, and for all else the
-// place of the first argument, counted from the root. The value is 0 but for a
-// number or bool. A tree has at most 256 nodes and is at most 32 deep; its types
-// fit, and its root is a bool.
+// and their numbers of arguments are those of [Op]. The operand is the string of
+// a text or capture name; the number of a variable (see [Var]), or of a macro
+// from the outermost around, 0; the nanoseconds of a timestamp; 0 for other
+// constants; and for all else the place of the first argument, counted from the
+// root. The value is that of an integer, the bits of a double, 0 or 1 for a bool,
+// the seconds of a timestamp; the string of the key of a field or has; the part
+// of a timestamp that is asked for; else 0. The position is where the node stands
+// in the condition's text, in bytes. A tree has at most 256 nodes, is at most 32
+// deep, and has at most 4 macros within each other, whose variables only stand
+// in their second arguments.
 //
 // Issuers are a u32 number of them, then each field as [Issuer] has them, in
 // that order: a text behind its length as u32; a list behind its length as u64;
@@ -180,7 +207,7 @@
 // signature, and only then the rest, all of it before the first use: feature
 // bits, the section table, zero padding and zero reserved fields, flags, every
 // index and range, the order of names, ranges and terminals, that nodes and
-// conditions are trees, the types of conditions, the settings of issuers.
+// conditions are trees, the settings of issuers.
 // Ranges that can't overlap and nodes that are a tree keep the work of loading
 // linear in the snapshot's size, and that of a decision below it.
 // A reader keeps the last good snapshot when it refuses one, and refuses a lower

@@ -116,8 +116,9 @@ const (
 	labelKind, labelText = 0, 4
 
 	exprOp       = 0 // u8
-	exprArgCount = 2 // u16
-	exprFirst    = 4 // first argument, relative to the root; else string id or variable
+	exprArgCount = 1 // u8
+	exprPos      = 2 // u16, in the condition's text
+	exprFirst    = 4 // first argument, relative to the root; else see doc.go
 	exprInt      = 8 // i64
 
 	userName, userFlags, userNotBefore               = 0, 4, 8 // not before: i64

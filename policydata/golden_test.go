@@ -69,9 +69,10 @@ func TestGoldenSnapshot(t *testing.T) {
 	}{
 		{Request{Method: "PUT", Path: "/workspaces/foo/x"}, "own-workspace"},
 		{Request{Method: "PURGE", Path: "/cache/x", Host: "a.ws.example.org"}, "host-bound"},
-		{Request{Method: "GET", Path: "/conditions/abc", Host: "h.example"}, "conditions"},
+		{Request{Method: "GET", Path: "/conditions/abc", Host: "h.example", Time: 5, Headers: [][2]string{{"x-h", ""}}}, "conditions"},
 	} {
-		d := NewEvaluator().Decide(s, &tt.req, &Identity{Authenticated: true, Issuer: "kc", User: "root", Iss: "https://kc"})
+		id := &Identity{Authenticated: true, Issuer: "kc", User: "root", Iss: "https://kc", Claims: `{"a":{},"l":["x-h"]}`}
+		d := NewEvaluator().Decide(s, &tt.req, id)
 		if !d.Allowed() || d.Policy != tt.want {
 			t.Errorf("%+v: %v by %q", tt.req, d.Reason, d.Policy)
 		}
@@ -86,12 +87,17 @@ func goldenSource() Source {
 	src.Created, src.Expires = 1_800_000_000, 1_900_000_000
 	src.Users[0].TokensNotBefore = 1_700_000_000
 	x := func() *Expr { return &Expr{Op: OpPathVar, Str: "x"} }
-	when := op(OpAnd, op(OpStartsWith, x(), text("a")), op(OpEndsWith, x(), text("c")))
+	first := &Expr{Op: OpStartsWith, Args: []*Expr{x(), text("a")}, Pos: 3}
+	when := op(OpAnd, first, op(OpEndsWith, x(), text("c")))
 	for _, e := range []*Expr{
 		op(OpContains, x(), text("b")), op(OpEq, op(OpSize, x()), number(3)), op(OpLt, x(), text("b")), op(OpLe, x(), text("b")),
 		op(OpGt, number(5), number(-5)), op(OpGe, x(), text("a")), op(OpNe, &Expr{Op: OpHostVar, Str: "h"}, text("x")),
 		op(OpNot, op(OpIn, x(), list(text("q")))), op(OpOr, truth(0), op(OpEq, variable(VarTokenIss), text("https://kc"))),
 		op(OpIn, text("foo"), variable(VarTokenGroups)),
+		op(OpIf, has(claim("a"), "b"), op(OpEq, op(OpIndex, claim("a"), text("b")), null()), op(OpEq, op(OpConcat, x(), text("d")), text("abcd"))),
+		op(OpAll, variable(VarRequestHeaders), op(OpExists, claim("l"), op(OpEq, local(0), local(1)))),
+		op(OpLt, part(PartDayOfWeek, variable(VarRequestTime)), uints(7)), op(OpLt, moment(1, 2), variable(VarRequestTime)),
+		op(OpEq, op(OpSize, variable(VarRequestQuery)), double(0)),
 	} {
 		when = op(OpAnd, when, e)
 	}

@@ -80,3 +80,18 @@ func CheckClaimHeader(name string) error {
 }
 
 func isLetter(c byte) bool { return 'a' <= c && c <= 'z' }
+
+// claimHeaderNames returns the names of the ClaimHeaders of all issuers; nil if
+// there are none.
+func claimHeaderNames(issuers []Issuer) map[string]bool {
+	var names map[string]bool
+	for i := range issuers {
+		for _, h := range issuers[i].ClaimHeaders {
+			if names == nil {
+				names = map[string]bool{}
+			}
+			names[h.Header] = true
+		}
+	}
+	return names
+}

@@ -99,7 +99,7 @@ func (r random) rule() Rule {
 		hostCapture = ""
 	}
 	if r.IntN(2) == 0 {
-		rule.When = r.boolean(3, pathCapture, hostCapture)
+		rule.When = (&conditionMaker{random: r, path: pathCapture, host: hostCapture}).boolean(3)
 	}
 	return rule
 }
@@ -126,56 +126,118 @@ func (r random) hostPattern(capture string) string {
 	return pick(r, "a", "b.a", "*.a", "*.b.a", "{i}.a", HostAPI)
 }
 
-// boolean returns a condition that is a bool.
-func (r random) boolean(depth int, path, host string) *Expr {
-	sub := func() *Expr { return r.boolean(depth-1, path, host) }
-	text := func() *Expr { return r.text(path, host) }
-	list := func() *Expr {
-		if r.IntN(2) == 0 {
-			return &Expr{Op: OpVar, Int: int64(pick(r, VarTokenGroups, VarTokenRoles))}
-		}
-		out := &Expr{Op: OpList}
-		for range r.IntN(3) {
-			out.Args = append(out.Args, text())
-		}
-		return out
-	}
+// conditionMaker writes random conditions.
+type conditionMaker struct {
+	random
+	path, host string // captures, "" for none
+	macros     int
+}
+
+// boolean returns a condition that is a bool, or errs.
+func (r *conditionMaker) boolean(depth int) *Expr {
 	if depth > 0 && r.IntN(2) == 0 {
-		switch op := pick(r, OpAnd, OpOr, OpNot); op {
+		d := depth - 1
+		switch op := pick(r.random, OpAnd, OpAnd, OpOr, OpOr, OpNot, OpIf, OpExists, OpAll); op {
 		case OpNot:
-			return &Expr{Op: op, Args: []*Expr{sub()}}
+			return &Expr{Op: op, Args: []*Expr{r.boolean(d)}}
+		case OpIf:
+			return &Expr{Op: op, Args: []*Expr{r.boolean(d), r.boolean(d), r.boolean(d)}}
+		case OpExists, OpAll:
+			over := pick(r.random, r.list, r.dynamic, r.mapping)()
+			r.macros++
+			predicate := r.boolean(d)
+			r.macros--
+			return &Expr{Op: op, Args: []*Expr{over, predicate}}
 		default:
-			return &Expr{Op: op, Args: []*Expr{sub(), sub()}}
+			return &Expr{Op: op, Args: []*Expr{r.boolean(d), r.boolean(d)}}
 		}
 	}
-	switch r.IntN(6) {
+	compare := pick(r.random, OpEq, OpNe, OpLt, OpLe, OpGt, OpGe)
+	switch r.IntN(9) {
 	case 0:
 		return &Expr{Op: OpBool, Int: r.Int64N(2)}
 	case 1:
-		return &Expr{Op: pick(r, OpEq, OpNe), Args: []*Expr{list(), list()}}
+		return &Expr{Op: pick(r.random, OpEq, OpNe), Args: []*Expr{r.list(), pick(r.random, r.list, r.dynamic)()}}
 	case 2:
-		size := &Expr{Op: OpSize, Args: []*Expr{pick(r, text(), list())}}
-		return &Expr{Op: pick(r, OpEq, OpNe, OpLt, OpLe, OpGt, OpGe), Args: []*Expr{size, {Op: OpInt, Int: r.Int64N(4)}}}
+		size := &Expr{Op: OpSize, Args: []*Expr{pick(r.random, r.text, r.list, r.dynamic, r.mapping)()}}
+		return &Expr{Op: compare, Args: []*Expr{size, r.number()}}
 	case 3:
-		return &Expr{Op: pick(r, OpEq, OpNe, OpLt, OpLe, OpGt, OpGe, OpStartsWith, OpEndsWith, OpContains), Args: []*Expr{text(), text()}}
+		return &Expr{Op: pick(r.random, compare, OpStartsWith, OpEndsWith, OpContains), Args: []*Expr{r.text(), r.text()}}
+	case 4:
+		return &Expr{Op: compare, Args: []*Expr{r.dynamic(), pick(r.random, r.text, r.number, r.dynamic, null)()}}
+	case 5:
+		return &Expr{Op: OpHas, Str: pick(r.random, "a", "b", "none"), Args: []*Expr{pick(r.random, r.mapping, r.dynamic)()}}
+	case 6:
+		now := &Expr{Op: OpVar, Int: int64(VarRequestTime)}
+		if r.IntN(2) == 0 {
+			return op(compare, part(r.Int64N(numParts), now), r.number())
+		}
+		return op(compare, now, moment(pick[int64](r.random, 0, 1e9, 2e9), pick[uint32](r.random, 0, 1)))
 	}
-	return &Expr{Op: OpIn, Args: []*Expr{text(), list()}}
+	return &Expr{Op: OpIn, Args: []*Expr{pick(r.random, r.text, r.dynamic)(), pick(r.random, r.list, r.list, r.mapping, r.dynamic)()}}
 }
 
-func (r random) text(path, host string) *Expr {
+func (r *conditionMaker) list() *Expr {
+	switch r.IntN(5) {
+	case 0, 1:
+		return &Expr{Op: OpVar, Int: int64(pick(r.random, VarTokenGroups, VarTokenRoles))}
+	case 2:
+		return field(variable(VarRequestQuery), pick(r.random, "a", "b"))
+	}
+	out := &Expr{Op: OpList}
+	for range r.IntN(3) {
+		out.Args = append(out.Args, pick(r.random, r.text, r.text, r.dynamic)())
+	}
+	return out
+}
+
+func (r *conditionMaker) mapping() *Expr {
+	return variable(pick(r.random, VarTokenClaims, VarRequestHeaders, VarRequestQuery))
+}
+
+func (r *conditionMaker) dynamic() *Expr {
+	if r.macros > 0 && r.IntN(2) == 0 {
+		return &Expr{Op: OpLocal, Int: r.Int64N(int64(r.macros))}
+	}
+	e := variable(VarTokenClaims)
+	for range 1 + r.IntN(3) {
+		if r.IntN(4) == 0 {
+			e = op(OpIndex, e, pick(r.random, r.text, r.number)())
+		} else {
+			e = field(e, pick(r.random, "a", "b", "g0"))
+		}
+	}
+	return e
+}
+
+func (r *conditionMaker) number() *Expr {
+	return pick(r.random, number(r.Int64N(4)), uints(r.Uint64N(4)), double(float64(r.IntN(8))/2))
+}
+
+func (r *conditionMaker) text() *Expr {
 	switch {
-	case path != "" && r.IntN(2) == 0:
-		return &Expr{Op: OpPathVar, Str: path}
-	case host != "" && r.IntN(2) == 0:
-		return &Expr{Op: OpHostVar, Str: host}
-	case r.IntN(12) == 0:
-		return &Expr{Op: OpString, Str: boom}
+	case r.path != "" && r.IntN(2) == 0:
+		return &Expr{Op: OpPathVar, Str: r.path}
+	case r.host != "" && r.IntN(2) == 0:
+		return &Expr{Op: OpHostVar, Str: r.host}
+	case r.IntN(6) == 0:
+		return field(variable(VarRequestHeaders), pick(r.random, "a", "b"))
+	case r.IntN(8) == 0:
+		return op(OpConcat, r.text(), r.text())
 	case r.IntN(2) == 0:
-		return &Expr{Op: OpString, Str: pick(r, "", "a", "g0", "g1", "r0", "u0", "s0")}
+		return &Expr{Op: OpString, Str: pick(r.random, "", "a", "g0", "g1", "r0", "u0", "s0")}
 	}
 	return &Expr{Op: OpVar, Int: int64(pick(
-		r, VarRequestMethod, VarRequestPath, VarRequestHost, VarTokenIss, VarTokenSub, VarUserName, VarServiceName,
+		r.random, VarRequestMethod, VarRequestPath, VarRequestHost, VarTokenIss, VarTokenSub, VarUserName, VarServiceName,
 	))}
+}
+
+// claims returns a random payload.
+func (r random) claims() string {
+	return pick(
+		r, "", "{}", `{"a":"g0","b":["a","g0",1.5,{"a":2}]}`, `{"a":{"g0":{"a":["a"],"b":true}},"b":{"b":null}}`,
+		` { "b" : "\u0061" , "\u0061" : [ [ ] , 0 ] , "g0" : true } `, `{"g0":[1,2,3],"a":2,"b":0.5}`,
+	)
 }
 
 func (r random) request() *Request {
@@ -190,6 +252,11 @@ func (r random) request() *Request {
 	if r.IntN(6) == 0 {
 		req.Path += "/"
 	}
+	for range r.IntN(4) {
+		req.Headers = append(req.Headers, [2]string{pick(r, "a", "b", "cookie", "x-token", "authorization", ":path"), pick(r, "", "a", "g0")})
+	}
+	req.TokenHeader, req.Time = pick(r, "authorization", "x-token", "cookie"), r.Int64N(4e9)
+	req.Query = pick(r, "", "a=g0&a=a", "b=a&a", "a=%67%30", "&a+=+", "%", "a=1;b", "b=%ff")
 	if r.IntN(40) == 0 {
 		req.Path += strings.Repeat("/a", 70)
 	}
@@ -207,7 +274,7 @@ func (r random) identity() *Identity {
 		HasActor: r.IntN(8) == 0, Actor: pick(r, "", "c", "d", "s0", "who"),
 		Groups:           some(r, 3, "g0", "g1", "g2", "a", "*", "", GroupAuthenticated, GroupUnauthenticated, "p/q"),
 		Roles:            some(r, 2, "r0", "c0", "c1", "system:x", "none"),
-		RequireKnownUser: r.IntN(12) == 0,
+		RequireKnownUser: r.IntN(12) == 0, Claims: r.claims(),
 	}
 	return id
 }

@@ -174,4 +174,10 @@ const (
 	MaxClaimHeaders    = 32
 	MaxRevokedTokens   = 100_000
 	MaxTokenIDBytes    = 1024 // of a revoked token's "jti"
+	MaxMacroDepth      = 4    // of exists() and all() within each other
+
+	// MaxConditionSteps is what evaluating a condition may take: one step for
+	// each operand and operator, element and key, and for each 32 bytes that are
+	// looked through. A condition that takes more is an error.
+	MaxConditionSteps = 1 << 16
 )

@@ -27,7 +27,7 @@ func (s *Snapshot) validate() error {
 	if err != nil {
 		return &FormatError{int(s.section[secIssuers].offset), err.Error()}
 	}
-	s.issuers = issuers
+	s.issuers, s.claimHeaders = issuers, claimHeaderNames(issuers)
 	s.authenticated, s.unauthenticated = s.findGroup(GroupAuthenticated), s.findGroup(GroupUnauthenticated)
 	return nil
 }

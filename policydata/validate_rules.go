@@ -21,7 +21,7 @@ func (v *validator) rules() {
 		if index >= v.s.u32(policy+polRuleCount) || index != v.s.u32(rec+ruleIndex) {
 			v.fail(secRules, i, "its policy or index is wrong")
 		}
-		v.expr(i, v.s.u32(rec+ruleExprFirst), v.s.u32(rec+ruleExprCount))
+		v.condition(rec)
 	})
 	v.each(secMethods, func(i, _ uint32) { v.below(secMethods, i, 0, secStrings, false) })
 	v.each(secHosts, func(i, rec uint32) {
@@ -37,78 +37,6 @@ func (v *validator) rules() {
 			v.fail(secLabels, i, "unknown kind of label")
 		}
 	})
-}
-
-// expr checks that a rule's condition is a tree laid out breadth first: each
-// node's arguments stand where those of the node before ended, so a node has
-// one parent, before it, and evaluation ends. Types are checked as Build does.
-func (v *validator) expr(rule, first, count uint32) {
-	if count == 0 || v.err != nil {
-		return
-	}
-	if count > MaxExprNodes {
-		v.fail(secRules, rule, "condition too large")
-		return
-	}
-	next := uint32(1)
-	for i := range count {
-		rec := v.s.at(secExprs, first+i)
-		op, args, x := v.s.exprNode(rec)
-		bad := v.s.u32(rec)&0xFF00 != 0 || op != OpInt && op != OpBool && v.s.u64(rec+exprInt) != 0
-		switch op {
-		case OpString, OpPathVar, OpHostVar:
-			bad = bad || args != 0 || x >= v.s.section[secStrings].count
-		case OpVar:
-			bad = bad || args != 0
-		case OpInt, OpBool:
-			bad = bad || args != 0 || x != 0
-		default:
-			bad = bad || x != next || args > count-next
-		}
-		if bad {
-			v.fail(secExprs, first+i, "malformed operator or operand")
-			return
-		}
-		next += args
-	}
-	if next != count {
-		v.fail(secExprs, first, "a condition is not one tree")
-		return
-	}
-	v.exprTypes(first, count)
-}
-
-// exprTypes checks operators and operands from the leaves up.
-func (v *validator) exprTypes(first, count uint32) {
-	var types [MaxExprNodes]exprKind
-	var depth [MaxExprNodes]uint8
-	for i := count; i > 0; i-- {
-		op, args, x := v.s.exprNode(v.s.at(secExprs, first+i-1))
-		e := Expr{Op: op, Int: int64(x)}
-		var operands []exprKind
-		if args > 0 {
-			operands = types[x : x+args]
-			for _, d := range depth[x : x+args] {
-				depth[i-1] = max(depth[i-1], d+1)
-			}
-		}
-		t, ok := opType(&e, operands)
-		if !ok || depth[i-1] >= MaxExprDepth {
-			v.fail(secExprs, first+i-1, "operands do not fit, or too deep")
-			return
-		}
-		types[i-1] = t
-	}
-	if types[0] != typeBool {
-		v.fail(secExprs, first, "a condition is not a bool")
-	}
-}
-
-// exprNode reads an expression node: operator, number of arguments, and the
-// index of the first, string id or variable.
-func (s *Snapshot) exprNode(rec uint32) (op Op, args, x uint32) {
-	head := s.u32(rec)
-	return Op(head & 0xFF), head >> 16, s.u32(rec + exprFirst)
 }
 
 // trie checks that the nodes are one tree whose root is node 0: each other node

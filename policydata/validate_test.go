@@ -86,24 +86,32 @@ func TestLoadRefusesBadBodies(t *testing.T) {
 		{"host_flags", field(secHosts, 0, hostFlags, 1<<5), "unknown or contradictory flags"},
 		{"host_without_labels", field(secHosts, 0, hostFlags, 0), "unknown or contradictory flags"},
 		{"label_kind", field(secLabels, 0, labelKind, uint32(segTail)), "unknown kind of label"},
-		{"expr_operator", field(secExprs, 0, exprOp, 0x020000FF), "malformed operator"},
-		{"expr_reserved_byte", field(secExprs, 0, exprOp, uint32(OpIn)|1<<8|2<<16), "malformed operator"},
+		{"expr_operator", field(secExprs, 0, exprOp, 0x000002FF), "malformed operator"},
+		{"expr_outside_of_its_text", field(secExprs, 0, exprOp, uint32(OpIn)|2<<8|2<<16), "malformed operator"},
 		{"expr_argument_out_of_place", field(secExprs, 0, exprFirst, 2), "malformed operator"},
 		{"expr_argument_itself", field(secExprs, 0, exprFirst, 0), "malformed operator"},
 		{"expr_text", field(secExprs, 1, exprFirst, none), "malformed operator"},
 		{"expr_value_of_no_number", field(secExprs, 0, exprInt, 1), "malformed operator"},
-		{"expr_not_a_bool", func(e *edit) {
-			e.set(secExprs, 0, exprOp, uint32(OpList)|2<<16)
-			e.set(secExprs, 2, exprFirst, uint32(VarTokenIss))
-		}, "not a bool"},
-		{"expr_types", field(secExprs, 0, exprOp, uint32(OpAnd)|2<<16), "operands do not fit"},
-		{"expr_variable", field(secExprs, 2, exprFirst, 77), "operands do not fit"},
+		{"expr_more_arguments_than_nodes", func(e *edit) {
+			for i := range uint32(2) {
+				e.set(secExprs, 1+i, exprOp, uint32(OpList)|255<<8)
+				e.set(secExprs, 1+i, exprFirst, 3+255*i)
+			}
+		}, "malformed operator"},
+		{"expr_arity", field(secExprs, 0, exprOp, uint32(OpNot)|2<<8), "malformed operator"},
+		{"expr_local", field(secExprs, 2, exprOp, uint32(OpLocal)), "malformed operator"},
+		{"expr_macro_without_place_for_its_variable", func(e *edit) {
+			e.set(secExprs, 0, exprOp, uint32(OpAll)|2<<8)
+			e.set(secExprs, 1, exprOp, uint32(OpLocal))
+			e.set(secExprs, 1, exprFirst, 0)
+		}, "malformed operator"},
+		{"expr_variable", field(secExprs, 2, exprFirst, 77), "malformed operator"},
 		{"expr_leaf_with_operands", func(e *edit) { // of which the first would be far outside
-			e.set(secExprs, 0, exprOp, uint32(OpVar)|2<<16)
+			e.set(secExprs, 0, exprOp, uint32(OpVar)|2<<8)
 			e.set(secExprs, 0, exprFirst, none-1)
 		}, "malformed operator"},
 		{"expr_text_with_operands", func(e *edit) {
-			e.set(secExprs, 0, exprOp, uint32(OpString)|2<<16)
+			e.set(secExprs, 0, exprOp, uint32(OpString)|2<<8)
 			e.set(secExprs, 0, exprFirst, e.section[secStrings].count-1)
 		}, "malformed operator"},
 		{"node_leads_to_itself", field(secNodes, 1, nodeWild, 1), "not a tree"},

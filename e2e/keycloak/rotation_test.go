@@ -26,11 +26,6 @@ func startEdge(t *testing.T, s *server) *edge.Edge {
 	return e
 }
 
-// settle waits until the host no longer takes the set that it has fetched last for
-// the current one, as it does for two seconds. A key that is younger is refused
-// for a while.
-func settle() { time.Sleep(2500 * time.Millisecond) }
-
 // testStoryInEnvoy asks the real Envoy, whose keys the host fetched.
 func testStoryInEnvoy(t *testing.T, s *server) {
 	e := startEdge(t, s)
@@ -45,7 +40,6 @@ func testStoryInEnvoy(t *testing.T, s *server) {
 	if strings.Contains(string(s.keySet()), `"ES256"`) {
 		t.Fatal("the key set has a key for ES256 already")
 	}
-	settle()
 	tokens := storyTokens(s)
 	first := e.Ask(t, edge.Request{Method: http.MethodGet, Path: "/workspaces/foo/data", Token: tokens["eric, ES256"]})
 	if first.Status != http.StatusOK {
@@ -125,7 +119,6 @@ func testRotation(t *testing.T, s *server) {
 	first := w.kid(t)
 	e.Await(t, edge.Request{Method: http.MethodGet, Path: "/models/m", Token: w.pick()}, http.StatusOK)
 
-	settle()
 	load := e.Load(t, 4, func() edge.Request {
 		return edge.Request{Method: http.MethodGet, Path: "/models/m", Token: w.pick()}
 	})

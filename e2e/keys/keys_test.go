@@ -35,7 +35,7 @@ type proxy struct {
 	t        *testing.T
 	rotation *filtertest.Rotation
 	address  string
-	bodies   chan string // what the upstream got
+	bodies   chan string // what the upstream got, with whom the filter says it is from
 }
 
 func start(t *testing.T, r *filtertest.Rotation, c *control) *proxy {
@@ -43,7 +43,7 @@ func start(t *testing.T, r *filtertest.Rotation, c *control) *proxy {
 	p := &proxy{t: t, rotation: r, bodies: make(chan string, 1)}
 	upstream := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		if body, _ := io.ReadAll(r.Body); len(body) > 0 {
-			p.bodies <- string(body)
+			p.bodies <- strings.Join(r.Header.Values("X-Sallyport-User"), ",") + " " + string(body)
 		}
 	}))
 	t.Cleanup(upstream.Close)
@@ -96,6 +96,7 @@ func (p *proxy) get(client *http.Client, path, token, body string) (int, error) 
 		return 0, err
 	}
 	r.Header.Set("Authorization", "Bearer "+token)
+	r.Header.Set("X-Sallyport-User", "admin")
 	answer, err := client.Do(r)
 	if err != nil {
 		return 0, err
@@ -205,28 +206,30 @@ func ended(stats map[string]int64) (n int64) {
 // flood sends tokens with kids that nobody has, which must all be refused.
 func (p *proxy) flood(t *testing.T) (stop func() int) {
 	done := make(chan struct{})
-	var sending sync.WaitGroup
-	n := 0
-	sending.Go(func() {
-		client := &http.Client{Transport: &http.Transport{}}
-		defer client.CloseIdleConnections()
-		for ; ; n++ {
-			select {
-			case <-done:
-				return
-			default:
+	var clients sync.WaitGroup
+	var n atomic.Int64
+	for range 8 {
+		clients.Go(func() {
+			client := &http.Client{Transport: &http.Transport{}}
+			defer client.CloseIdleConnections()
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				status, err := p.get(client, workspace, p.rotation.Token(t, fmt.Sprint("garbage-", n.Add(1)), nil), "")
+				if err != nil || status != 401 {
+					t.Errorf("garbage: status %d, %v", status, err)
+					return
+				}
 			}
-			status, err := p.get(client, workspace, p.rotation.Token(t, fmt.Sprint("garbage-", n), nil), "")
-			if err != nil || status != 401 {
-				t.Errorf("garbage: status %d, %v", status, err)
-				return
-			}
-		}
-	})
+		})
+	}
 	return func() int {
 		close(done)
-		sending.Wait()
-		return n
+		clients.Wait()
+		return int(n.Load())
 	}
 }
 
@@ -336,7 +339,7 @@ func TestRequestsThatWait(t *testing.T) {
 	default:
 	}
 	close(release)
-	if got := <-p.bodies; got != body {
+	if got := <-p.bodies; got != "eric "+body {
 		t.Errorf("the upstream got %d bytes, want %d", len(got), len(body))
 	}
 	clients.Wait()

@@ -25,17 +25,29 @@ type story struct {
 
 // storyCase is a request and what is wanted of it.
 type storyCase struct {
-	Name    string            `json:"name"`
-	Claims  json.RawMessage   `json:"claims"`
-	Token   string            `json:"token"`
-	Mint    *mint             `json:"mint"`
-	Scheme  string            `json:"scheme"` // in place of "Bearer", for runners that send headers
-	Method  string            `json:"method"`
-	Path    string            `json:"path"`
-	Host    string            `json:"host"`
-	Headers map[string]string `json:"headers"`
-	Envoy   int               `json:"envoy"` // the status by which Envoy refuses it itself; 0: it asks the filter
-	Want    map[string]any    `json:"want"`
+	Name    string           `json:"name"`
+	Claims  json.RawMessage  `json:"claims"`
+	Token   string           `json:"token"`
+	Mint    *mint            `json:"mint"`
+	Scheme  string           `json:"scheme"` // in place of "Bearer", for runners that send headers
+	Method  string           `json:"method"`
+	Path    string           `json:"path"`
+	Host    string           `json:"host"`
+	Headers map[string]texts `json:"headers"`
+	Envoy   int              `json:"envoy"` // the status by which Envoy refuses it itself; 0: it asks the filter
+	Want    map[string]any   `json:"want"`
+}
+
+// texts are one text or a list of them.
+type texts []string
+
+func (x *texts) UnmarshalJSON(b []byte) error {
+	var one string
+	if json.Unmarshal(b, &one) == nil {
+		*x = texts{one}
+		return nil
+	}
+	return json.Unmarshal(b, (*[]string)(x))
 }
 
 // query is a line of the batch of sallyport check.
@@ -111,8 +123,8 @@ func readCases(t *testing.T, file string, data []byte) []storyCase {
 func (c *storyCase) query(t *testing.T, s *story, keys *keys) query {
 	t.Helper()
 	q := query{Claims: c.Claims, Token: c.Token, Method: c.Method, Path: c.Path, Host: c.Host, Headers: map[string][]string{}}
-	for name, value := range c.Headers {
-		q.Headers[name] = []string{value}
+	for name, values := range c.Headers {
+		q.Headers[name] = values
 	}
 	if c.Mint != nil {
 		q.Token = keys.mint(t, s, c.Mint)

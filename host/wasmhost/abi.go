@@ -24,6 +24,8 @@ const (
 const (
 	mapRequestHeaders  = 0
 	mapResponseHeaders = 2
+	mapCallHeaders     = 6
+	mapCallTrailers    = 7
 	numMaps            = 8
 )
 
@@ -31,6 +33,7 @@ const (
 const (
 	bufferRequestBody  = 0
 	bufferResponseBody = 1
+	bufferCallBody     = 4
 	bufferVMConfig     = 6
 	bufferPluginConfig = 7
 	maxBuffer          = 8
@@ -44,7 +47,10 @@ const (
 )
 
 // What a callback on headers or a body returns.
-const actionContinue = 0
+const (
+	actionContinue = 0
+	actionPause    = 1
+)
 
 // Bounds on a serialized map, those of Envoy's host.
 const (

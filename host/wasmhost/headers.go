@@ -110,6 +110,14 @@ func (m *headerMap) remove(name string) {
 	m.pairs = slices.DeleteFunc(m.pairs, func(p [2]string) bool { return p[0] == name })
 }
 
+// size is the number of pairs; a map that is not there has none.
+func (m *headerMap) size() int {
+	if m == nil {
+		return 0
+	}
+	return len(m.pairs)
+}
+
 func (m *headerMap) byteSize() int {
 	n := 0
 	for _, p := range m.pairs {

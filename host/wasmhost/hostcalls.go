@@ -96,7 +96,9 @@ func hostFunc(i int) api.GoFunc {
 // dispatch counts a hostcall and runs it, unless a fault is injected. A guest
 // in its start function has no memory that could be read yet.
 func (in *Instance) dispatch(i int, p params) Status {
-	in.calls[i]++
+	if s := in.stream(); s != nil {
+		s.calls[i]++
+	}
 	if in.mem == nil {
 		return StatusInternalFailure
 	}
@@ -107,10 +109,6 @@ func (in *Instance) dispatch(i int, p params) Status {
 	}
 	return hostcalls[i].run(in, p)
 }
-
-// proxyHTTPCall answers what Envoy does for a cluster that it doesn't know; here
-// there are none.
-func proxyHTTPCall(*Instance, params) Status { return StatusBadArgument }
 
 func unimplemented(*Instance, params) Status { return StatusUnimplemented }
 
@@ -141,23 +139,33 @@ func proxyGetCurrentTime(in *Instance, p params) Status {
 }
 
 func proxySetTickPeriod(in *Instance, p params) Status {
-	in.tickPeriod = time.Duration(p.u32(0)) * time.Millisecond
-	in.lastTick = time.Now()
+	r := in.contextRoot()
+	if r == nil {
+		return StatusBadArgument
+	}
+	in.setTickPeriod(r, time.Duration(p.u32(0))*time.Millisecond)
 	return StatusOK
 }
 
 func proxySetEffectiveContext(in *Instance, p params) Status {
 	id := p.u32(0)
-	if id == 0 || id != in.root && id != in.current && in.streams[id] == nil {
+	if in.roots[id] == nil && in.streams[id] == nil {
 		return StatusBadArgument
 	}
 	in.effective = id
 	return StatusOK
 }
 
-// proxyDone answers what Envoy does for a context that is not waiting to end;
-// here none ever is.
-func proxyDone(*Instance, params) Status { return StatusNotFound }
+// proxyDone ends a root context that has answered false to proxy_on_done.
+func proxyDone(in *Instance, _ params) Status {
+	r := in.roots[in.contextID()]
+	if r == nil || !r.waiting {
+		return StatusNotFound
+	}
+	r.waiting = false
+	in.ended = append(in.ended, r)
+	return StatusOK
+}
 
 func proxyGetProperty(in *Instance, p params) Status {
 	path, ok := in.text(p.u32(0), p.u32(1))

@@ -8,6 +8,14 @@ import (
 // headers returns the header map for which a hostcall asks, or nil where there
 // is none now.
 func (in *Instance) headers(kind uint32) *headerMap {
+	if in.response != nil {
+		switch kind {
+		case mapCallHeaders:
+			return in.response.headers
+		case mapCallTrailers:
+			return in.response.trailers
+		}
+	}
 	s := in.stream()
 	if s == nil || kind >= numMaps {
 		return nil
@@ -17,7 +25,7 @@ func (in *Instance) headers(kind uint32) *headerMap {
 
 // mutableHeaders is headers for a hostcall that changes them.
 func (in *Instance) mutableHeaders(kind uint32) *headerMap {
-	if s := in.stream(); s != nil && s.logging {
+	if s := in.stream(); s != nil && s.logging || kind == mapCallHeaders || kind == mapCallTrailers {
 		return nil
 	}
 	return in.headers(kind)
@@ -122,6 +130,10 @@ func (in *Instance) buffer(kind uint32) ([]byte, bool) {
 		return in.module.rt.opts.VMConfig, true
 	case bufferPluginConfig:
 		return in.configuring, in.inConfigure
+	case bufferCallBody:
+		if in.response != nil {
+			return in.response.body, true
+		}
 	case bufferRequestBody, bufferResponseBody:
 		if s := in.stream(); s != nil && s.hasBody[kind] {
 			return s.body[kind], true
@@ -173,7 +185,7 @@ func proxySetBufferBytes(in *Instance, p params) Status {
 		return StatusNotFound
 	}
 	if kind != bufferRequestBody && kind != bufferResponseBody {
-		return StatusBadArgument // configurations can't be written
+		return StatusBadArgument // the others can't be written
 	}
 	from := min(uint64(start), uint64(len(b)))
 	to := min(from+uint64(size), uint64(len(b)))
@@ -195,6 +207,7 @@ func proxySendLocalResponse(in *Instance, p params) Status {
 	if s == nil || s.logging || err != nil || code < 200 || code > 599 {
 		return StatusBadArgument
 	}
+	in.touched = append(in.touched, s)
 	if s.local == nil {
 		s.local = &LocalResponse{Status: int(code), Headers: newHeaderMap(pairs, false).pairs, Body: []byte(body)}
 	}
@@ -212,6 +225,7 @@ func (in *Instance) continueStream(kind uint32) Status {
 		return StatusUnimplemented
 	}
 	s.resumed[kind] = true
+	in.touched = append(in.touched, s)
 	return StatusOK
 }
 
@@ -224,5 +238,6 @@ func proxyCloseStream(in *Instance, p params) Status {
 		return StatusUnimplemented
 	}
 	s.closed = true
+	in.touched = append(in.touched, s)
 	return StatusOK
 }

@@ -58,8 +58,7 @@ func proxyDequeueSharedQueue(in *Instance, p params) Status {
 	return in.storeText(value, p.u32(1), p.u32(2))
 }
 
-// proxyEnqueueSharedQueue stores the value; proxy_on_queue_ready is not called,
-// since instances have no thread of their own.
+// proxyEnqueueSharedQueue stores the value; proxy_on_queue_ready is not called.
 func proxyEnqueueSharedQueue(in *Instance, p params) Status {
 	value, ok := in.text(p.u32(1), p.u32(2))
 	if !ok {

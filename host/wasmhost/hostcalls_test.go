@@ -38,7 +38,7 @@ func inCallback(t *testing.T, module *Module) *Instance {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := in.NewStream()
+	s, err := in.openStream()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,9 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
-	"time"
+	"sync"
 
 	"github.com/tetratelabs/wazero/api"
 )
@@ -19,6 +18,7 @@ const (
 	onVMStart
 	onConfigure
 	onTick
+	onHTTPCallResponse
 	onRequestHeaders
 	onRequestBody
 	onResponseHeaders
@@ -30,35 +30,37 @@ const (
 )
 
 var callbackNames = [numCallbacks]string{
-	onContextCreate:   "proxy_on_context_create",
-	onVMStart:         "proxy_on_vm_start",
-	onConfigure:       "proxy_on_configure",
-	onTick:            "proxy_on_tick",
-	onRequestHeaders:  "proxy_on_request_headers",
-	onRequestBody:     "proxy_on_request_body",
-	onResponseHeaders: "proxy_on_response_headers",
-	onResponseBody:    "proxy_on_response_body",
-	onDone:            "proxy_on_done",
-	onLog:             "proxy_on_log",
-	onDelete:          "proxy_on_delete",
+	onContextCreate:    "proxy_on_context_create",
+	onVMStart:          "proxy_on_vm_start",
+	onConfigure:        "proxy_on_configure",
+	onTick:             "proxy_on_tick",
+	onHTTPCallResponse: "proxy_on_http_call_response",
+	onRequestHeaders:   "proxy_on_request_headers",
+	onRequestBody:      "proxy_on_request_body",
+	onResponseHeaders:  "proxy_on_response_headers",
+	onResponseBody:     "proxy_on_response_body",
+	onDone:             "proxy_on_done",
+	onLog:              "proxy_on_log",
+	onDelete:           "proxy_on_delete",
 }
 
 var callbackParams = [numCallbacks]int{
-	onContextCreate:   2,
-	onVMStart:         2,
-	onConfigure:       2,
-	onTick:            1,
-	onRequestHeaders:  3,
-	onRequestBody:     3,
-	onResponseHeaders: 3,
-	onResponseBody:    3,
-	onDone:            1,
-	onLog:             1,
-	onDelete:          1,
+	onContextCreate:    2,
+	onVMStart:          2,
+	onConfigure:        2,
+	onTick:             1,
+	onHTTPCallResponse: 5,
+	onRequestHeaders:   3,
+	onRequestBody:      3,
+	onResponseHeaders:  3,
+	onResponseBody:     3,
+	onDone:             1,
+	onLog:              1,
+	onDelete:           1,
 }
 
 // maxCallbackParams is the largest of callbackParams.
-const maxCallbackParams = 3
+const maxCallbackParams = 5
 
 const (
 	allocExport  = "proxy_on_memory_allocate"
@@ -68,57 +70,78 @@ const (
 // instanceKey is the context key under which hostcalls find their Instance.
 type instanceKey struct{}
 
-// Instance is one VM that runs a filter with one plugin configuration. It
-// serves one call at a time and is not safe for concurrent use.
+// Instance is one VM that runs a filter with one plugin configuration. It is
+// safe for concurrent use: requests, ticks and answers to HTTP calls enter the
+// VM one after the other, and a request that the filter paused is not in it.
 type Instance struct {
 	module *Module
-	mod    api.Module
-	mem    api.Memory
 	// guestCtx carries the Instance to its hostcalls. It is no request's
 	// context: a callback that has begun is always finished, since a VM that is
 	// stopped midway can't go on.
-	guestCtx  context.Context
+	guestCtx context.Context
+
+	mu        sync.Mutex // held while the guest runs, so that hostcalls have it; guards all below
+	mod       api.Module
+	mem       api.Memory
 	callbacks [numCallbacks]api.Function // nil if not exported
 	alloc     api.Function
 	stack     [maxCallbackParams]uint64
 	allocArg  [1]uint64
 
-	config    []byte
-	root      uint32 // context id of the configuration in force; 0 if there is none
+	root      *root // with the configuration in force; nil if there is none yet
+	roots     map[uint32]*root
+	streams   map[uint32]*Stream
 	lastID    uint32
 	current   uint32 // context id of the callback that runs
 	effective uint32 // set by proxy_set_effective_context; 0 is none
-	streams   map[uint32]*Stream
 	// configuring is the configuration that may be read: only while
 	// proxy_on_configure runs, as in Envoy.
 	configuring []byte
 	inConfigure bool
+	// touched and ended are what the callback that runs did to paused streams
+	// and to roots that wait for proxy_done. It takes effect when the callback
+	// has returned.
+	touched []*Stream
+	ended   []*root
 
-	tickPeriod time.Duration
-	lastTick   time.Time
-	calls      hostcallCounts
-	capturing  bool
-	captured   []LogLine
-	dead       error
-	version    uint64 // of the Pool's configuration
+	calls      int    // outstanding HTTP calls
+	lastCallID uint32 // of an HTTP call
+	response   *callResponse
+
+	capturing bool
+	captured  []LogLine
+	dead      error
+	version   uint64 // of the Pool's configuration
 }
 
 // NewInstance starts a VM and configures it: _initialize, the root context,
 // proxy_on_vm_start, proxy_on_configure, as Envoy does. A refusal is a
 // *ConfigError that wraps ErrConfigRejected; a trap one that wraps ErrTrap.
+// An Instance that is no longer needed must be closed, if only for its ticks.
 func (m *Module) NewInstance(ctx context.Context, config []byte) (*Instance, error) {
-	in := &Instance{module: m, streams: make(map[uint32]*Stream)}
+	in := &Instance{module: m, roots: make(map[uint32]*root), streams: make(map[uint32]*Stream)}
 	in.guestCtx = context.WithValue(context.Background(), instanceKey{}, in)
-	in.startCapture()
-	if err := in.start(config); err != nil {
+	m.rt.add(in)
+	logs, err := in.start(config)
+	if err != nil {
 		_ = in.Close(ctx) // the first error says more
-		return nil, &ConfigError{Err: err, Logs: in.endCapture()}
+		return nil, &ConfigError{Err: err, Logs: logs}
 	}
-	in.endCapture()
 	return in, nil
 }
 
-func (in *Instance) start(config []byte) error {
+func (in *Instance) start(config []byte) ([]LogLine, error) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.startCapture()
+	err := in.instantiate()
+	if err == nil {
+		err = in.firstRoot(config)
+	}
+	return in.endCapture(), err
+}
+
+func (in *Instance) instantiate() error {
 	mod, err := in.module.rt.wazero.InstantiateModule(in.guestCtx, in.module.compiled, in.module.moduleConfig(in))
 	if err != nil {
 		return in.fail("_initialize", err)
@@ -131,118 +154,54 @@ func (in *Instance) start(config []byte) error {
 	if in.alloc = mod.ExportedFunction(allocExport); in.alloc == nil {
 		in.alloc = mod.ExportedFunction(mallocExport)
 	}
-	root := in.nextID()
-	if _, err := in.call(onContextCreate, root, 0, 0); err != nil {
-		return err
-	}
-	vmConfig := uint64(len(in.module.rt.opts.VMConfig))
-	if ok, err := in.call(onVMStart, root, vmConfig, 1); err != nil {
-		return err
-	} else if ok == 0 {
-		return fmt.Errorf("%w: %s", ErrConfigRejected, callbackNames[onVMStart])
-	}
-	return in.configure(root, config)
+	return nil
 }
 
-// configure gives a root context its configuration. Where the filter takes it,
-// that context is the one for streams from now on.
-func (in *Instance) configure(root uint32, config []byte) error {
-	in.configuring, in.inConfigure = config, true
-	ok, err := in.call(onConfigure, root, uint64(len(config)), 1)
-	in.configuring, in.inConfigure = nil, false
+// firstRoot makes the first root context, which also gets the VM's configuration.
+func (in *Instance) firstRoot(config []byte) error {
+	r, err := in.newRoot()
+	if err != nil {
+		return err
+	}
+	ok, err := in.call(onVMStart, 1, r.id, uint32(len(in.module.rt.opts.VMConfig)))
 	if err != nil {
 		return err
 	}
 	if ok == 0 {
-		return ErrConfigRejected
+		return fmt.Errorf("%w: %s", ErrConfigRejected, callbackNames[onVMStart])
 	}
-	in.root, in.config = root, slices.Clone(config)
-	return nil
+	return in.configure(r, config)
 }
-
-// Reconfigure gives the VM a new configuration, in a new root context. If the
-// filter refuses it, the old context stays in force and the error is a
-// *ConfigError that wraps ErrConfigRejected. A trap kills the Instance. There
-// must be no open stream.
-//
-// A filter that answers false to proxy_on_done is not waited for.
-func (in *Instance) Reconfigure(config []byte) error {
-	if in.dead != nil {
-		return in.dead
-	}
-	if len(in.streams) > 0 {
-		return errors.New("reconfigure wasm filter: a stream is open")
-	}
-	in.startCapture()
-	old := in.root
-	root := in.nextID()
-	_, err := in.call(onContextCreate, root, 0, 0)
-	if err == nil {
-		err = in.configure(root, config)
-	}
-	if err == nil {
-		err = in.deleteContext(old)
-	} else if errors.Is(err, ErrConfigRejected) {
-		// What could trap here, would leave no VM: report that.
-		if derr := in.deleteContext(root); derr != nil {
-			err = derr
-		}
-	}
-	logs := in.endCapture()
-	if err != nil {
-		return &ConfigError{Err: err, Logs: logs}
-	}
-	return nil
-}
-
-// deleteContext ends a root context.
-func (in *Instance) deleteContext(id uint32) error {
-	if _, err := in.call(onDone, id, 0, 1); err != nil {
-		return err
-	}
-	_, err := in.call(onDelete, id, 0, 0)
-	return err
-}
-
-// Config returns the configuration in force. It must not be changed.
-func (in *Instance) Config() []byte { return in.config }
 
 // Dead returns the error that ended the VM, or nil.
-func (in *Instance) Dead() error { return in.dead }
+func (in *Instance) Dead() error {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.dead
+}
 
-// Close ends the VM.
+// Close ends the VM, its ticks and its HTTP calls. Requests that are paused in
+// it are refused.
 func (in *Instance) Close(ctx context.Context) error {
+	in.module.rt.remove(in)
+	in.mu.Lock()
+	defer in.mu.Unlock()
 	if in.dead == nil {
-		in.dead = errors.New("wasm instance is closed")
+		in.die(errors.New("wasm instance is closed"))
 	}
 	if in.mod == nil {
 		return nil
 	}
-	return in.mod.Close(ctx)
+	mod := in.mod
+	in.mod = nil
+	return mod.Close(ctx)
 }
 
 // MemorySize is how many bytes the VM's memory has. It never shrinks.
-func (in *Instance) MemorySize() uint32 { return in.mem.Size() }
-
-// TickPeriod is what the filter asked for by proxy_set_tick_period; 0 is never.
-func (in *Instance) TickPeriod() time.Duration { return in.tickPeriod }
-
-// Tick calls proxy_on_tick.
-func (in *Instance) Tick() error {
-	if in.dead != nil {
-		return in.dead
-	}
-	in.lastTick = time.Now()
-	_, err := in.call(onTick, in.root, 0, 0)
-	return err
-}
-
-// tickIfDue calls Tick where a period has passed since the last.
-func (in *Instance) tickIfDue() error {
-	if in.tickPeriod == 0 || time.Since(in.lastTick) < in.tickPeriod {
-		return nil
-	}
-	return in.Tick()
+func (in *Instance) MemorySize() uint32 {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.mem.Size()
 }
 
 func (in *Instance) nextID() uint32 {
@@ -250,13 +209,10 @@ func (in *Instance) nextID() uint32 {
 	return in.lastID
 }
 
-// call runs a callback for a context: the id is its first argument, and arg the
-// second. What the guest does not export answers absent, Envoy's default.
-func (in *Instance) call(cb callback, id uint32, arg, absent uint64) (uint64, error) {
-	return in.call3(cb, id, arg, 0, absent)
-}
-
-func (in *Instance) call3(cb callback, id uint32, arg1, arg2, absent uint64) (uint64, error) {
+// call runs a callback for a context, whose id is the first argument. What the
+// guest does not export answers absent, Envoy's default. in.mu is held, here
+// and in all that leads here.
+func (in *Instance) call(cb callback, absent uint64, id uint32, args ...uint32) (uint64, error) {
 	if in.dead != nil {
 		return 0, in.dead
 	}
@@ -264,7 +220,10 @@ func (in *Instance) call3(cb callback, id uint32, arg1, arg2, absent uint64) (ui
 	if fn == nil {
 		return absent, nil
 	}
-	in.stack = [maxCallbackParams]uint64{uint64(id), arg1, arg2}
+	in.stack = [maxCallbackParams]uint64{uint64(id)}
+	for i, arg := range args {
+		in.stack[1+i] = uint64(arg)
+	}
 	in.current, in.effective = id, 0
 	err := fn.CallWithStack(in.guestCtx, in.stack[:])
 	in.current, in.effective = 0, 0
@@ -274,15 +233,43 @@ func (in *Instance) call3(cb callback, id uint32, arg1, arg2, absent uint64) (ui
 	if in.dead != nil { // the guest trapped while it allocated for a hostcall
 		return 0, in.dead
 	}
-	return uint64(uint32(in.stack[0])), nil
+	answer := uint64(uint32(in.stack[0]))
+	return answer, in.afterCall()
+}
+
+// afterCall does what the guest asked for during a callback and what Envoy
+// leaves until the callback has returned.
+func (in *Instance) afterCall() error {
+	touched, ended := in.touched, in.ended
+	in.touched, in.ended = nil, nil
+	for _, s := range touched {
+		s.settle()
+	}
+	for _, r := range ended {
+		if err := in.deleteRoot(r); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // fail marks the VM dead. wazero's text goes on with a stack trace, which is
 // left out.
 func (in *Instance) fail(where string, err error) error {
 	text, _, _ := strings.Cut(err.Error(), "\n")
-	in.dead = fmt.Errorf("%w in %s: %s", ErrTrap, where, text)
+	in.die(fmt.Errorf("%w in %s: %s", ErrTrap, where, text))
 	return in.dead
+}
+
+// die ends all that would enter the VM again, and tells those who wait for it.
+func (in *Instance) die(err error) {
+	in.dead = err
+	for _, r := range in.roots {
+		in.stop(r)
+	}
+	for _, s := range in.streams {
+		s.wake()
+	}
 }
 
 // contextID is the context for which hostcalls act.

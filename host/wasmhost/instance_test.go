@@ -72,7 +72,7 @@ func TestRequestGoesOnWithItsChanges(t *testing.T) {
 func TestVerdicts(t *testing.T) {
 	in := newInstance(t, Options{}, "")
 	for do, want := range map[string]Verdict{
-		"pass": VerdictContinue, "pause": VerdictPause, "resume": VerdictContinue, "config": VerdictLocal,
+		"pass": VerdictContinue, "resume": VerdictContinue, "config": VerdictLocal,
 	} {
 		result, err := in.Request(t.Context(), request(do), true)
 		if err != nil || result.Verdict != want {
@@ -154,16 +154,6 @@ func TestReconfigure(t *testing.T) {
 	if got := ask(t, in, "config"); got != "two" {
 		t.Errorf("after a rejection the configuration is %q, want two", got)
 	}
-	s, err := in.NewStream()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := in.Reconfigure([]byte("four")); err == nil {
-		t.Error("reconfigured beside an open stream")
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
 	if err := in.Reconfigure([]byte("trap")); !errors.Is(err, ErrTrap) || in.Dead() == nil {
 		t.Errorf("got %v, want a trap", err)
 	}
@@ -172,30 +162,30 @@ func TestReconfigure(t *testing.T) {
 func TestStreamCallbacks(t *testing.T) {
 	logger, logs := logBuffer(slog.LevelInfo)
 	in := newInstance(t, Options{Logger: logger}, "")
-	s, err := in.NewStream()
+	s, err := in.openStream()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if v, err := s.RequestHeaders(request("pass"), false); v != VerdictContinue || err != nil {
+	if v, err := s.requestHeaders(request("pass"), false); v != VerdictContinue || err != nil {
 		t.Fatalf("request headers: verdict %d, %v", v, err)
 	}
-	body, v, err := s.RequestBody([]byte("shout"), true)
+	body, v, err := s.requestBody([]byte("shout"), true)
 	if string(body) != "<SHOUT!" || v != VerdictContinue || err != nil {
 		t.Errorf("request body %q, verdict %d, %v", body, v, err)
 	}
-	if v, err := s.ResponseHeaders([][2]string{{":status", "200"}}, true); v != VerdictContinue || err != nil {
+	if v, err := s.responseHeaders([][2]string{{":status", "200"}}, true); v != VerdictContinue || err != nil {
 		t.Errorf("response headers: verdict %d, %v", v, err)
 	}
 	// As in Envoy, the request's headers are not there any more.
 	wantValues(t, s.all[mapResponseHeaders].pairs, "x-request-headers", "error status returned by host: bad argument")
-	if err := s.Close(); err != nil {
+	if err := s.close(); err != nil {
 		t.Fatal(err)
 	}
 	wantContains(t, logs.String(), "log: pass")
-	if _, err := s.RequestHeaders(request("pass"), true); err == nil {
+	if _, err := s.requestHeaders(request("pass"), true); err == nil {
 		t.Error("a closed stream took headers")
 	}
-	if err := s.Close(); err == nil {
+	if err := s.close(); err == nil {
 		t.Error("a stream was closed twice")
 	}
 }
@@ -295,26 +285,6 @@ func TestInjectedFaults(t *testing.T) {
 		if result.Verdict != VerdictLocal || result.Local.Status != 500 {
 			t.Errorf("hostcall %d failed and the verdict is %d", failAt, result.Verdict)
 		}
-	}
-}
-
-func TestTick(t *testing.T) {
-	in := newInstance(t, Options{}, "tick")
-	if in.TickPeriod() != time.Millisecond {
-		t.Fatalf("tick period %v, want 1ms", in.TickPeriod())
-	}
-	if err := in.Tick(); err != nil {
-		t.Fatal(err)
-	}
-	if got := ask(t, in, "ticks"); got != "1" {
-		t.Errorf("%s ticks, want 1", got)
-	}
-	in.lastTick = time.Now().Add(-time.Second)
-	if err := in.tickIfDue(); err != nil {
-		t.Fatal(err)
-	}
-	if got := ask(t, in, "ticks"); got != "2" {
-		t.Errorf("%s ticks after a period, want 2", got)
 	}
 }
 

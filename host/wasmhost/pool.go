@@ -5,25 +5,29 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 )
 
-// Pool hands out instances of one Module to concurrent requests. It is safe for
-// concurrent use.
+// Pool spreads requests over instances of one Module. It is safe for concurrent
+// use. A request that the filter paused stays with its instance and leaves it to
+// others meanwhile.
 type Pool struct {
 	module *Module
-	places chan struct{} // one for each instance that may be in use
+	places chan struct{} // one for each instance that a request may enter
 
 	configuring sync.Mutex // held by Configure: one at a time
 
 	mu sync.Mutex // guards all below
-	// idle are the instances that are not in use, the last used at the end,
-	// whence they are taken. There are fewer than free places where instances
-	// were not needed yet, or trapped.
+	// live are the instances that were started and not found dead; idle are
+	// those of them that no request is entering, the last used at the end, whence
+	// they are taken. There are fewer than places where instances were not
+	// needed yet, or trapped.
+	live    map[*Instance]struct{}
 	idle    []*Instance
 	config  []byte
-	version uint64 // of config; instances with another are behind
+	version uint64 // of config; instances with an older one are behind
 	done    chan struct{}
 	closed  bool
 }
@@ -35,39 +39,60 @@ func NewPool(ctx context.Context, m *Module, config []byte, n int) (*Pool, error
 	if n < 1 {
 		return nil, errors.New("wasm filter pool: not even one instance")
 	}
-	first, err := m.NewInstance(ctx, config)
-	if err != nil {
-		return nil, err
-	}
-	first.version = 1
 	p := &Pool{
 		module:  m,
 		places:  make(chan struct{}, n),
-		idle:    []*Instance{first},
+		live:    make(map[*Instance]struct{}),
 		config:  slices.Clone(config),
 		version: 1,
 		done:    make(chan struct{}),
 	}
+	first, err := p.start(ctx, config, p.version)
+	if err != nil {
+		return nil, err
+	}
+	p.live[first] = struct{}{}
+	p.idle = []*Instance{first}
 	for range n {
 		p.places <- struct{}{}
 	}
 	return p, nil
 }
 
+// start makes an instance with a configuration of the pool.
+func (p *Pool) start(ctx context.Context, config []byte, version uint64) (*Instance, error) {
+	in, err := p.module.NewInstance(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.version = version
+	return in, nil
+}
+
 // Request takes a request's headers through an instance, as
 // [Instance.Request], waiting for one until ctx is done.
 func (p *Pool) Request(ctx context.Context, headers [][2]string, endOfStream bool) (Result, error) {
-	in, err := p.Acquire(ctx)
+	in, err := p.acquire(ctx)
 	if err != nil {
 		return Result{}, err
 	}
-	defer p.Release(in)
-	return in.Request(ctx, headers, endOfStream)
+	s, paused, err := in.begin(ctx, headers, endOfStream)
+	if paused || err != nil {
+		p.release(in)
+	} else {
+		defer p.release(in)
+	}
+	if err != nil {
+		return Result{}, err
+	}
+	return s.end(ctx)
 }
 
-// Acquire waits for an instance that has the configuration in force and whose
-// tick, where due, was called. Every instance must be given back by Release.
-func (p *Pool) Acquire(ctx context.Context) (*Instance, error) {
+// acquire waits for an instance that has the configuration in force. It must be
+// given back by release.
+func (p *Pool) acquire(ctx context.Context) (*Instance, error) {
 	in, err := p.take(ctx)
 	if err != nil {
 		return nil, err
@@ -124,46 +149,57 @@ func (p *Pool) giveBack(in *Instance) {
 // refuses what Configure accepted is replaced: what is in force is the pool's
 // configuration, and nothing else.
 func (p *Pool) prepare(ctx context.Context, in *Instance) (*Instance, error) {
+	for {
+		p.mu.Lock()
+		config, version := p.config, p.version
+		p.mu.Unlock()
+		if in != nil {
+			if err := in.update(config, version); err != nil {
+				p.drop(in, err)
+				in = nil
+			}
+		}
+		if in == nil {
+			var err error
+			if in, err = p.start(ctx, config, version); err != nil {
+				return nil, err
+			}
+		}
+		if p.admit(in, version) {
+			return in, nil
+		}
+	}
+}
+
+// admit makes an instance one that Configure reaches, unless there was a
+// Configure since the instance got its version.
+func (p *Pool) admit(in *Instance, version uint64) bool {
 	p.mu.Lock()
-	config, version := p.config, p.version
+	defer p.mu.Unlock()
+	if version != p.version {
+		return false
+	}
+	p.live[in] = struct{}{}
+	return true
+}
+
+// drop ends an instance, which is replaced when there is need of it. Requests
+// that are paused in it are refused.
+func (p *Pool) drop(in *Instance, err error) {
+	p.mu.Lock()
+	_, known := p.live[in]
+	delete(p.live, in)
 	p.mu.Unlock()
-	if in != nil && in.version != version {
-		if err := in.Reconfigure(config); err != nil {
-			p.replaced(err)
-			_ = in.Close(ctx) // it is gone either way
-			in = nil
-		}
+	if known {
+		p.module.rt.opts.Logger.Warn("wasm instance is replaced", slog.Any("error", err))
 	}
-	if in != nil {
-		if err := in.tickIfDue(); err != nil {
-			p.replaced(err)
-			_ = in.Close(ctx)
-			in = nil
-		}
-	}
-	if in == nil {
-		var err error
-		if in, err = p.module.NewInstance(ctx, config); err != nil {
-			return nil, err
-		}
-	}
-	in.version = version
-	return in, nil
+	_ = in.Close(context.Background()) // it is gone either way
 }
 
-func (p *Pool) replaced(err error) {
-	p.module.rt.opts.Logger.Warn("wasm instance is replaced", slog.Any("error", err))
-}
-
-// Release gives an instance back. One that is dead, or that still has an open
-// stream, is replaced at the next checkout.
-func (p *Pool) Release(in *Instance) {
-	if in.dead == nil && len(in.streams) > 0 {
-		in.dead = errors.New("wasm instance was released with an open stream")
-	}
-	if in.dead != nil {
-		p.replaced(in.dead)
-		_ = in.Close(context.Background()) // a dead VM has nothing left to say
+// release gives an instance back. One that is dead is replaced.
+func (p *Pool) release(in *Instance) {
+	if err := in.Dead(); err != nil {
+		p.drop(in, err)
 		in = nil
 	}
 	p.giveBack(in)
@@ -171,11 +207,11 @@ func (p *Pool) Release(in *Instance) {
 
 // Configure gives all instances a new configuration. As Envoy does, it first
 // tries it in a canary, a VM of its own that is dropped afterwards; then in an
-// idle instance, if there is one, which can refuse what a VM without a past
-// would take, such as an older generation. Where either refuses, nothing changes, and
-// the *ConfigError has the filter's own log lines of the attempt. A request
-// that begins after Configure returned is decided by the new configuration.
-// Where all instances are in use, it waits for one until ctx is done.
+// instance, if there is one, which can refuse what a VM without a past would
+// take, such as an older generation. Where either refuses, nothing changes, and
+// the *ConfigError has the filter's own log lines of the attempt. Otherwise
+// each instance has it when Configure returns, also where requests are paused,
+// and a request that begins then is decided by it.
 func (p *Pool) Configure(ctx context.Context, config []byte) error {
 	p.configuring.Lock()
 	defer p.configuring.Unlock()
@@ -186,29 +222,49 @@ func (p *Pool) Configure(ctx context.Context, config []byte) error {
 	if err := canary.Close(ctx); err != nil {
 		return fmt.Errorf("drop canary: %w", err)
 	}
-	in, err := p.take(ctx)
+	config = slices.Clone(config)
+	version, err := p.try(config)
 	if err != nil {
 		return err
 	}
-	if in != nil {
-		if err := in.Reconfigure(config); err != nil {
-			p.Release(in)
-			return err
+	p.mu.Lock()
+	p.config, p.version = config, version
+	live := slices.Collect(maps.Keys(p.live))
+	p.mu.Unlock()
+	for _, in := range live {
+		if err := in.update(config, version); err != nil {
+			p.drop(in, err)
 		}
 	}
-	p.mu.Lock()
-	p.config = slices.Clone(config)
-	p.version++
-	version := p.version
-	p.mu.Unlock()
-	if in != nil {
-		in.version = version
-	}
-	p.giveBack(in)
 	return nil
 }
 
-// Close waits until all instances are given back, and ends them.
+// try gives a configuration to one instance and returns the version that it has
+// from then on.
+func (p *Pool) try(config []byte) (version uint64, err error) {
+	p.mu.Lock()
+	live := slices.Collect(maps.Keys(p.live))
+	version = p.version + 1
+	closed := p.closed
+	p.mu.Unlock()
+	if closed {
+		return 0, ErrPoolClosed
+	}
+	for _, in := range live {
+		if in.Dead() != nil {
+			continue
+		}
+		err := in.update(config, version)
+		if in.Dead() != nil {
+			p.drop(in, err)
+		}
+		return version, err
+	}
+	return version, nil
+}
+
+// Close waits until no request is entering an instance, and ends them all.
+// Requests that are paused are refused.
 func (p *Pool) Close(ctx context.Context) error {
 	p.mu.Lock()
 	first := !p.closed
@@ -230,9 +286,9 @@ func (p *Pool) Close(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var errs []error
-	for _, in := range p.idle {
+	for in := range p.live {
 		errs = append(errs, in.Close(ctx))
 	}
-	p.idle = nil
+	p.live, p.idle = nil, nil
 	return errors.Join(errs...)
 }

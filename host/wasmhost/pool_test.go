@@ -24,42 +24,9 @@ func TestPoolReplacesWhatTrapped(t *testing.T) {
 	}
 }
 
-func TestPoolReplacesWhatTrapsAtATick(t *testing.T) {
-	p := newPool(t, Options{}, "tick trap", 1)
-	in, err := p.Acquire(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	in.lastTick = time.Now().Add(-time.Second)
-	p.Release(in)
-	other, err := p.Acquire(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.Release(other)
-	if other == in || !errors.Is(in.Dead(), ErrTrap) {
-		t.Errorf("the instance that trapped is in use: %v", in.Dead())
-	}
-}
-
-func TestPoolReplacesWhatWasReleasedWithAStream(t *testing.T) {
-	p := newPool(t, Options{}, "", 1)
-	in, err := p.Acquire(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := in.NewStream(); err != nil {
-		t.Fatal(err)
-	}
-	p.Release(in)
-	if got := ask(t, p, "config"); got != "" || in.Dead() == nil {
-		t.Errorf("the instance is in use: %q", got)
-	}
-}
-
 func TestPoolWaitsForAnInstance(t *testing.T) {
 	p := newPool(t, Options{}, "", 1)
-	in, err := p.Acquire(t.Context())
+	in, err := p.acquire(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +35,7 @@ func TestPoolWaitsForAnInstance(t *testing.T) {
 	if _, err := p.Request(ctx, request("pass"), true); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v, want the deadline", err)
 	}
-	p.Release(in)
+	p.release(in)
 	ask(t, p, "config")
 	if err := p.Close(t.Context()); err != nil {
 		t.Fatal(err)
@@ -91,18 +58,18 @@ func TestNewPoolRefuses(t *testing.T) {
 func TestPoolConfigure(t *testing.T) {
 	p := newPool(t, Options{}, "floor 5", 2)
 	// Both instances are started.
-	a, errA := p.Acquire(t.Context())
-	b, errB := p.Acquire(t.Context())
+	a, errA := p.acquire(t.Context())
+	b, errB := p.acquire(t.Context())
 	if err := errors.Join(errA, errB); err != nil {
 		t.Fatal(err)
 	}
-	p.Release(a)
-	p.Release(b)
+	p.release(a)
+	p.release(b)
 	if err := p.Configure(t.Context(), []byte("floor 6")); err != nil {
 		t.Fatal(err)
 	}
-	a, errA = p.Acquire(t.Context())
-	b, errB = p.Acquire(t.Context())
+	a, errA = p.acquire(t.Context())
+	b, errB = p.acquire(t.Context())
 	if err := errors.Join(errA, errB); err != nil {
 		t.Fatal(err)
 	}
@@ -111,8 +78,8 @@ func TestPoolConfigure(t *testing.T) {
 			t.Errorf("an instance has %q, want floor 6", got)
 		}
 	}
-	p.Release(a)
-	p.Release(b)
+	p.release(a)
+	p.release(b)
 	tests := []struct {
 		name, config, want string
 		cause              error

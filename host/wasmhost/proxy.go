@@ -1,6 +1,7 @@
 package wasmhost
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -20,6 +21,9 @@ const (
 	idleTimeout       = 2 * time.Minute
 )
 
+// DefaultTimeout bounds a decision where ProxyOptions doesn't.
+const DefaultTimeout = 30 * time.Second
+
 // ProxyOptions configures a ReverseProxy.
 type ProxyOptions struct {
 	// Transport carries requests to the upstream. Nil is a transport like
@@ -28,6 +32,9 @@ type ProxyOptions struct {
 	Transport http.RoundTripper
 	// Logger receives failures of the filter and of the upstream; nil is none.
 	Logger *slog.Logger
+	// Timeout bounds how long the filter may take for its decision, the time
+	// included in which it pauses the request; DefaultTimeout if 0.
+	Timeout time.Duration
 	// Observe is called with each decision that the filter made; nil is none.
 	Observe func(r *http.Request, result Result)
 }
@@ -49,17 +56,17 @@ type ReverseProxy struct {
 // NewReverseProxy returns a handler that forwards to an upstream, of which only
 // scheme and host are used.
 func NewReverseProxy(pool *Pool, upstream *url.URL, opts ProxyOptions) (*ReverseProxy, error) {
-	if upstream.Host == "" || upstream.Scheme != "http" && upstream.Scheme != "https" {
+	if !isUpstream(upstream) {
 		return nil, errors.New("wasm reverse proxy: the upstream is no http or https URL with a host")
 	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
 	if opts.Transport == nil {
-		t := http.DefaultTransport.(*http.Transport).Clone()
-		t.DisableCompression = true
-		t.Proxy = nil
-		opts.Transport = t
+		opts.Transport = newTransport()
+	}
+	if opts.Timeout == 0 {
+		opts.Timeout = DefaultTimeout
 	}
 	p := &ReverseProxy{pool: pool, opts: opts}
 	p.forward = &httputil.ReverseProxy{
@@ -70,6 +77,18 @@ func NewReverseProxy(pool *Pool, upstream *url.URL, opts ProxyOptions) (*Reverse
 		ErrorHandler:  p.upstreamFailed,
 	}
 	return p, nil
+}
+
+// isUpstream reports whether requests can be sent there.
+func isUpstream(u *url.URL) bool {
+	return u.Host != "" && (u.Scheme == "http" || u.Scheme == "https")
+}
+
+func newTransport() http.RoundTripper {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.DisableCompression = true
+	t.Proxy = nil
+	return t
 }
 
 // NewServer returns a server for a ReverseProxy that bounds what a client may
@@ -92,9 +111,11 @@ func (p *ReverseProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusBadRequest)
 		return
 	}
-	result, err := p.pool.Request(r.Context(), headers, r.Body == nil || r.Body == http.NoBody)
+	result, err := p.decide(r, headers)
 	if err != nil {
-		p.opts.Logger.Error("no decision by the wasm filter", slog.Any("error", err))
+		if r.Context().Err() == nil { // the client has not gone away
+			p.opts.Logger.Error("no decision by the wasm filter", slog.Any("error", err))
+		}
 		problem(w, http.StatusServiceUnavailable)
 		return
 	}
@@ -117,6 +138,13 @@ func (p *ReverseProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	p.forward.ServeHTTP(w, r.WithContext(out.in(r.Context())))
+}
+
+// decide asks the filter.
+func (p *ReverseProxy) decide(r *http.Request, headers [][2]string) (Result, error) {
+	ctx, cancel := context.WithTimeout(r.Context(), p.opts.Timeout)
+	defer cancel()
+	return p.pool.Request(ctx, headers, r.Body == nil || r.Body == http.NoBody)
 }
 
 func (p *ReverseProxy) upstreamFailed(w http.ResponseWriter, r *http.Request, err error) {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // echo answers with the request line and headers that reached it, and the body
@@ -108,7 +109,7 @@ func TestProxyKeepsTheTarget(t *testing.T) {
 }
 
 func TestProxyRefuses(t *testing.T) {
-	pt := startProxy(t, ProxyOptions{})
+	pt := startProxy(t, ProxyOptions{Timeout: time.Second})
 	tests := []struct {
 		rule, raw string
 		status    int

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"runtime"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/tetratelabs/wazero"
@@ -43,6 +44,9 @@ type Options struct {
 	// Foreign are foreign functions by name; "set_envoy_filter_state" is always
 	// there and can be replaced.
 	Foreign map[string]ForeignFunc
+	// Clusters are the services that filters may call by proxy_http_call, by
+	// the names by which filters call them.
+	Clusters map[string]Cluster
 	// MemoryLimit bounds the memory of one VM in bytes; DefaultMemoryLimit if 0.
 	MemoryLimit uint64
 	// Inject is asked before each hostcall, by its name; where it says so, the
@@ -59,14 +63,20 @@ type Runtime struct {
 	cache   wazero.CompilationCache // nil without Options.CacheDir
 	shared  *sharedStore
 	metrics *metricStore
+
+	mu        sync.Mutex             // guards all below
+	instances map[*Instance]struct{} // that are not closed
 }
 
 // NewRuntime returns a Runtime. Close it after its pools and instances.
 func NewRuntime(ctx context.Context, opts Options) (*Runtime, error) {
+	if err := checkClusters(opts.Clusters); err != nil {
+		return nil, err
+	}
 	opts = withDefaults(opts)
 	config := wazero.NewRuntimeConfigCompiler().
 		WithMemoryLimitPages(uint32(min(opts.MemoryLimit/wasmPageBytes, 1<<16)))
-	r := &Runtime{opts: opts, shared: newSharedStore(), metrics: newMetricStore()}
+	r := &Runtime{opts: opts, shared: newSharedStore(), metrics: newMetricStore(), instances: make(map[*Instance]struct{})}
 	if opts.CacheDir != "" {
 		cache, err := wazero.NewCompilationCacheWithDir(opts.CacheDir)
 		if err != nil {
@@ -94,6 +104,7 @@ func withDefaults(opts Options) Options {
 	maps.Copy(foreign, opts.Foreign)
 	opts.Foreign = foreign
 	opts.Env = maps.Clone(opts.Env)
+	opts.Clusters = withTransports(opts.Clusters)
 	opts.VMConfig = slices.Clone(opts.VMConfig)
 	return opts
 }
@@ -117,6 +128,11 @@ func (r *Runtime) instantiateHost(ctx context.Context) error {
 
 // Close ends all VMs and frees compiled code.
 func (r *Runtime) Close(ctx context.Context) error {
+	// Each waits until its VM is left: a tick may be in code that is about to
+	// be unmapped.
+	for _, in := range r.open() {
+		_ = in.Close(ctx) // closing the runtime closes it, too
+	}
 	err := r.wazero.Close(ctx)
 	if r.cache != nil {
 		if cerr := r.cache.Close(ctx); err == nil {
@@ -124,6 +140,25 @@ func (r *Runtime) Close(ctx context.Context) error {
 		}
 	}
 	return err
+}
+
+func (r *Runtime) add(in *Instance) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.instances[in] = struct{}{}
+}
+
+func (r *Runtime) remove(in *Instance) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.instances, in)
+}
+
+// open returns the instances that are not closed.
+func (r *Runtime) open() []*Instance {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Collect(maps.Keys(r.instances))
 }
 
 // Metrics returns all metrics that filters defined, sorted by name.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 )
 
 // Verdict is what becomes of a stream after a callback.
@@ -15,7 +14,7 @@ const (
 	_               Verdict = iota
 	VerdictContinue         // go on, with the headers as they are now
 	VerdictLocal            // answer with the filter's own response
-	VerdictPause            // the filter waits for something
+	VerdictPause            // the filter waits for something; never a Result's
 	VerdictClosed           // the filter closed the stream
 )
 
@@ -54,11 +53,12 @@ func (r *Result) Hostcalls() map[string]int {
 	return out
 }
 
-// Stream is one HTTP request in a VM. Streams of one Instance may be open side
-// by side, their calls one after the other.
+// Stream is one HTTP request in a VM. Streams of one Instance are open side by
+// side, their callbacks one after the other. The Instance's mu guards it.
 type Stream struct {
 	in          *Instance
 	id          uint32
+	root        *root               // whose configuration decides it, also where another is in force by now
 	maps        [numMaps]*headerMap // nil where the guest may not see it now
 	all         [numMaps]*headerMap // what was seen so far, for proxy_on_log
 	logging     bool
@@ -68,95 +68,169 @@ type Stream struct {
 	local       *LocalResponse
 	resumed     [2]bool // by streamRequest, streamResponse
 	closed      bool
-}
+	calls       hostcallCounts
 
-// NewStream makes the context of a request in the guest.
-func (in *Instance) NewStream() (*Stream, error) {
-	if in.dead != nil {
-		return nil, in.dead
-	}
-	s := &Stream{in: in, id: in.nextID()}
-	in.streams[s.id] = s
-	if _, err := in.call(onContextCreate, s.id, uint64(in.root), 0); err != nil {
-		return nil, err
-	}
-	return s, nil
+	paused    bool
+	pausedDir int           // streamRequest or streamResponse, while paused
+	pausedMap int           // the map that is seen while paused
+	outcome   Verdict       // of the request's headers; where they were paused, of what ended that
+	settled   chan struct{} // closed when a paused stream has an outcome, or its VM is dead
 }
 
 // Request takes a request's headers through the filter, pseudo-headers first,
 // and ends its context: what the filter would do with the response is left
 // out. The request may go on only if the error is nil and the verdict is
-// VerdictContinue. ctx is looked at before the filter begins.
+// VerdictContinue.
+//
+// Where the filter pauses the request, Request waits until a later callback
+// resumes or answers it, while other requests pass through the Instance. When
+// ctx is done before that, the request's context is ended in the filter, and
+// the error is ctx's.
 func (in *Instance) Request(ctx context.Context, headers [][2]string, endOfStream bool) (Result, error) {
-	if err := ctx.Err(); err != nil {
-		return Result{}, err
-	}
-	in.calls = hostcallCounts{}
-	s, err := in.NewStream()
+	s, _, err := in.begin(ctx, headers, endOfStream)
 	if err != nil {
 		return Result{}, err
 	}
-	verdict, err := s.RequestHeaders(headers, endOfStream)
-	if err != nil {
-		return Result{}, err
-	}
-	if err := s.Close(); err != nil {
-		return Result{}, err
-	}
-	return Result{
-		Verdict:     verdict,
-		Headers:     s.all[mapRequestHeaders].pairs,
-		Local:       s.local,
-		FilterState: s.filterState,
-		calls:       in.calls,
-	}, nil
+	return s.end(ctx)
 }
 
-// RequestHeaders calls proxy_on_request_headers.
-func (s *Stream) RequestHeaders(headers [][2]string, endOfStream bool) (Verdict, error) {
+// begin takes a request's headers through the filter and says whether it has
+// paused the request. The Stream is to be ended.
+func (in *Instance) begin(ctx context.Context, headers [][2]string, endOfStream bool) (s *Stream, paused bool, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, false, err
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if s, err = in.openStream(); err != nil {
+		return nil, false, err
+	}
+	s.outcome, err = s.requestHeaders(headers, endOfStream)
+	return s, s.paused, err
+}
+
+// end waits while the request is paused, ends it in the guest, and returns what
+// the filter decided.
+func (s *Stream) end(ctx context.Context) (Result, error) {
+	gone := s.wait(ctx)
+	s.in.mu.Lock()
+	defer s.in.mu.Unlock()
+	if err := s.close(); err != nil {
+		return Result{}, err
+	}
+	if gone != nil {
+		return Result{}, gone
+	}
+	result := Result{
+		Verdict:     s.outcome,
+		Headers:     s.all[mapRequestHeaders].pairs,
+		FilterState: s.filterState,
+		calls:       s.calls,
+	}
+	if s.outcome == VerdictLocal { // not what was sent when the request was on its way
+		result.Local = s.local
+	}
+	return result, nil
+}
+
+// wait returns when the stream is not paused any more, its VM is dead, or ctx
+// is done; then it returns ctx's error.
+func (s *Stream) wait(ctx context.Context) error {
+	s.in.mu.Lock()
+	settled := s.settled
+	s.in.mu.Unlock()
+	if settled == nil {
+		return nil
+	}
+	select {
+	case <-settled:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// openStream makes the context of a request in the guest.
+func (in *Instance) openStream() (*Stream, error) {
+	if in.dead != nil {
+		return nil, in.dead
+	}
+	s := &Stream{in: in, id: in.nextID(), root: in.root}
+	in.streams[s.id] = s
+	in.root.streams++
+	if _, err := in.call(onContextCreate, 0, s.id, in.root.id); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Stream) requestHeaders(headers [][2]string, endOfStream bool) (Verdict, error) {
 	return s.onHeaders(onRequestHeaders, mapRequestHeaders, streamRequest, headers, endOfStream)
 }
 
-// ResponseHeaders calls proxy_on_response_headers.
-func (s *Stream) ResponseHeaders(headers [][2]string, endOfStream bool) (Verdict, error) {
+func (s *Stream) responseHeaders(headers [][2]string, endOfStream bool) (Verdict, error) {
 	return s.onHeaders(onResponseHeaders, mapResponseHeaders, streamResponse, headers, endOfStream)
 }
 
+var errStreamClosed = errors.New("wasm stream is closed")
+
 func (s *Stream) onHeaders(cb callback, kind, dir int, headers [][2]string, end bool) (Verdict, error) {
 	if s.closed {
-		return 0, errors.New("wasm stream is closed")
+		return 0, errStreamClosed
 	}
 	m := newHeaderMap(headers, kind == mapRequestHeaders)
-	s.maps[kind], s.all[kind] = m, m
-	action, err := s.in.call3(cb, s.id, uint64(len(m.pairs)), bit(end), actionContinue)
+	s.maps[kind], s.all[kind], s.resumed[dir] = m, m, false
+	action, err := s.in.call(cb, actionContinue, s.id, uint32(len(m.pairs)), bit(end))
 	if err != nil {
 		return 0, err
 	}
-	verdict := s.verdict(action, dir)
-	if verdict == VerdictContinue {
+	switch v := s.verdict(action, dir); v {
+	case VerdictContinue:
 		s.maps[kind] = nil
+		return v, nil
+	case VerdictPause:
+		s.paused, s.pausedDir, s.pausedMap, s.settled = true, dir, kind, make(chan struct{})
+		return v, nil
+	default:
+		return v, nil
 	}
-	return verdict, nil
 }
 
-// RequestBody calls proxy_on_request_body with a part of the body and returns
-// what the filter made of it.
-func (s *Stream) RequestBody(part []byte, endOfStream bool) ([]byte, Verdict, error) {
+// settle ends the pause where the guest has resumed the request or answered it.
+func (s *Stream) settle() {
+	if !s.paused {
+		return
+	}
+	s.outcome = s.verdict(actionPause, s.pausedDir)
+	if s.outcome == VerdictPause {
+		return
+	}
+	if s.outcome == VerdictContinue {
+		s.maps[s.pausedMap] = nil
+	}
+	s.wake()
+}
+
+// wake ends the pause.
+func (s *Stream) wake() {
+	if s.paused {
+		s.paused = false
+		close(s.settled)
+	}
+}
+
+func (s *Stream) requestBody(part []byte, endOfStream bool) ([]byte, Verdict, error) {
 	return s.onBody(onRequestBody, bufferRequestBody, streamRequest, part, endOfStream)
 }
 
-// ResponseBody calls proxy_on_response_body with a part of the body and returns
-// what the filter made of it.
-func (s *Stream) ResponseBody(part []byte, endOfStream bool) ([]byte, Verdict, error) {
-	return s.onBody(onResponseBody, bufferResponseBody, streamResponse, part, endOfStream)
-}
-
+// onBody calls a callback with a part of a body and returns what the filter
+// made of it.
 func (s *Stream) onBody(cb callback, kind, dir int, part []byte, end bool) ([]byte, Verdict, error) {
 	if s.closed {
-		return nil, 0, errors.New("wasm stream is closed")
+		return nil, 0, errStreamClosed
 	}
-	s.body[kind], s.hasBody[kind] = append([]byte(nil), part...), true
-	action, err := s.in.call3(cb, s.id, uint64(len(part)), bit(end), actionContinue)
+	s.body[kind], s.hasBody[kind], s.resumed[dir] = append([]byte(nil), part...), true, false
+	action, err := s.in.call(cb, actionContinue, s.id, uint32(len(part)), bit(end))
 	if err != nil {
 		return nil, 0, err
 	}
@@ -164,27 +238,19 @@ func (s *Stream) onBody(cb callback, kind, dir int, part []byte, end bool) ([]by
 	return s.body[kind], s.verdict(action, dir), nil
 }
 
-// verdict weighs what the callback returned against what it did by hostcalls.
+// verdict weighs what the callback returned against what was done by hostcalls.
 // A local response counts even where the callback says to go on.
 func (s *Stream) verdict(action uint64, dir int) Verdict {
-	resumed := s.resumed[dir]
-	s.resumed[dir] = false
 	switch {
 	case s.local != nil:
 		return VerdictLocal
 	case s.closed:
 		return VerdictClosed
-	case action == actionContinue || resumed:
+	case action == actionContinue || s.resumed[dir]:
 		return VerdictContinue
 	}
 	return VerdictPause
 }
-
-// Local returns the response that the filter sent, or nil.
-func (s *Stream) Local() *LocalResponse { return s.local }
-
-// FilterState returns what the filter stored for access logs, see [Result].
-func (s *Stream) FilterState() map[string]string { return maps.Clone(s.filterState) }
 
 // setFilterState stores a value for access logs.
 func (s *Stream) setFilterState(key, value string) {
@@ -194,25 +260,31 @@ func (s *Stream) setFilterState(key, value string) {
 	s.filterState[key] = value
 }
 
-// Close ends the request in the guest: proxy_on_done, proxy_on_log,
+// close ends the request in the guest: proxy_on_done, proxy_on_log,
 // proxy_on_delete. While it logs, the filter can read headers and not change
-// them.
-func (s *Stream) Close() error {
-	if s.in.streams[s.id] != s {
-		return errors.New("wasm stream is closed")
+// them. A root that was replaced ends with its last stream.
+func (s *Stream) close() error {
+	in := s.in
+	if in.streams[s.id] != s {
+		return errStreamClosed
 	}
+	s.paused = false
 	s.maps, s.hasBody, s.logging = s.all, [2]bool{}, true
 	for _, cb := range [...]callback{onDone, onLog, onDelete} {
-		if _, err := s.in.call(cb, s.id, 0, 1); err != nil {
+		if _, err := in.call(cb, 1, s.id); err != nil {
 			return fmt.Errorf("end wasm stream: %w", err)
 		}
 	}
 	s.closed = true
-	delete(s.in.streams, s.id)
+	delete(in.streams, s.id)
+	s.root.streams--
+	if s.root.retired && s.root.streams == 0 {
+		return in.endRoot(s.root)
+	}
 	return nil
 }
 
-func bit(b bool) uint64 {
+func bit(b bool) uint32 {
 	if b {
 		return 1
 	}

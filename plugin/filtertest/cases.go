@@ -61,6 +61,15 @@ var settings = map[string]func(t testing.TB, f *Fixture, c *pluginconfig.Config)
 	},
 	"identity":  func(_ testing.TB, _ *Fixture, c *pluginconfig.Config) { c.IdentityHeaders = true; c.RemoveToken = true },
 	"no policy": func(_ testing.TB, _ *Fixture, c *pluginconfig.Config) { c.Snapshot = nil },
+	"claims": func(t testing.TB, f *Fixture, c *pluginconfig.Config) {
+		c.Snapshot = f.Config(t, func(s *policydata.Source) {
+			s.Issuers[0].ClaimHeaders = []policydata.ClaimHeader{
+				{Header: "x-tenant", Claim: []string{"tenant", "id"}},
+				{Header: "x-email", Claim: []string{"email"}},
+				{Header: "x-plans", Claim: []string{"plans"}},
+			}
+		}).Snapshot
+	},
 	"stale": func(t testing.TB, f *Fixture, c *pluginconfig.Config) {
 		c.Snapshot = f.Config(t, func(s *policydata.Source) { s.Expires = s.Created - 1 }).Snapshot
 	},
@@ -93,6 +102,8 @@ var cases = []Case{
 	{Name: "private without a token", Target: workspace, Reason: policydata.ReasonNoToken},
 	{Name: "disabled user", Target: workspace, Headers: [][2]string{bearer("mallory")}, Reason: policydata.ReasonUserDisabled},
 	{Name: "revoked tokens", Target: workspace, Headers: [][2]string{bearer("rita")}, Reason: policydata.ReasonRevoked},
+	{Name: "a token revoked by its id", Target: "/healthz", Headers: [][2]string{bearer("stolen")}, Reason: policydata.ReasonRevoked},
+	{Name: "another token of the same user", Target: workspace, Headers: [][2]string{bearer("not-stolen")}, Reason: policydata.ReasonAllowed},
 	{Name: "unknown actor", Target: workspace, Headers: [][2]string{bearer("stranger-act")}, Reason: policydata.ReasonServiceGate},
 
 	// Tokens that are there and bad: also on a public route.
@@ -162,6 +173,26 @@ var cases = []Case{
 		Name: "identity headers without a token are empty", Setting: "identity", Target: "/healthz", Reason: policydata.ReasonAllowed,
 		Headers:  [][2]string{{"x-sallyport-user", "admin"}},
 		Upstream: map[string]string{"x-sallyport-user": "", "x-sallyport-groups": "", "x-sallyport-generation": "7"},
+	},
+
+	// Claims as headers.
+	{
+		Name: "claims replace what a client sent", Setting: "claims", Target: workspace, Reason: policydata.ReasonAllowed,
+		Headers: [][2]string{bearer("tenant"), {"x-tenant", "admin"}, {"X_Tenant", "admin"}, {"x.tenant", "admin"}, {"x-tenant", "again"}, {"x-tenants", "stays"}},
+		Upstream: map[string]string{
+			"x-tenant": "a%2C%20b%0D%0Ax-admin:%201", "x-email": "eric@example.org", "x-plans": "x,2,true",
+			"x_tenant": absent, "x.tenant": absent, "x-admin": absent, "x-tenants": "stays",
+		},
+	},
+	{
+		Name: "no claim, no header", Setting: "claims", Target: workspace, Reason: policydata.ReasonAllowed,
+		Headers:  [][2]string{bearer("no-tenant"), {"x-tenant", "admin"}, {"x-plans", "gold"}},
+		Upstream: map[string]string{"x-tenant": absent, "x-email": absent, "x-plans": absent},
+	},
+	{
+		Name: "no token, no header", Setting: "claims", Target: "/healthz", Reason: policydata.ReasonAllowed,
+		Headers:  [][2]string{{"x-tenant", "admin"}, {"X-Email", "a@b"}},
+		Upstream: map[string]string{"x-tenant": absent, "x-email": absent},
 	},
 
 	// Where the token is.

@@ -86,6 +86,10 @@ func (f *Fixture) mint(t testing.TB) {
 		"bob":            sign(t, jwt.SigningMethodRS256, f.rsa, claims("bob", "bar")),
 		"mallory":        sign(t, jwt.SigningMethodRS256, f.rsa, claims("mallory", "foo")),
 		"rita":           sign(t, jwt.SigningMethodRS256, f.rsa, claims("rita", "foo")),
+		"stolen":         sign(t, jwt.SigningMethodRS256, f.rsa, claims("eric", "foo", "jti", "t-1")),
+		"not-stolen":     sign(t, jwt.SigningMethodRS256, f.rsa, claims("eric", "foo", "jti", "t-2")),
+		"tenant":         sign(t, jwt.SigningMethodES256, f.ec, claims("eric", "foo", "tenant", map[string]any{"id": "a, b\r\nx-admin: 1"}, "email", "eric@example.org", "plans", []any{"x", 2, true})),
+		"no-tenant":      sign(t, jwt.SigningMethodES256, f.ec, claims("eric", "foo", "tenant", "a", "plans", []any{map[string]int{"x": 1}}, "email", nil)),
 		"expired":        sign(t, jwt.SigningMethodRS256, f.rsa, claims("eric", "foo", "exp", now-600)),
 		"early":          sign(t, jwt.SigningMethodRS256, f.rsa, claims("eric", "foo", "nbf", now+600)),
 		"other-audience": sign(t, jwt.SigningMethodRS256, f.rsa, claims("eric", "foo", "aud", "other")),
@@ -179,6 +183,7 @@ func (f *Fixture) Source(t testing.TB) policydata.Source {
 			UsernameClaims: [][]string{{"sub"}}, GroupsClaims: [][]string{{"groups"}},
 			ClockSkew: 30, MaxTokenLifetime: 24 * 3600,
 		}},
+		Revoked: []policydata.RevokedToken{{Issuer: "idp", ID: "t-1", Expires: time.Now().Unix() + 3600}},
 	}
 }
 

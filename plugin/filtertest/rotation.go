@@ -42,6 +42,7 @@ func (r *Rotation) Config(t testing.TB, generation uint64, withKey bool) pluginc
 		}
 	})
 	c.HostCluster = HostCluster
+	c.IdentityHeaders = true
 	return c
 }
 

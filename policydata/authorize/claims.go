@@ -32,37 +32,22 @@ func (e *Engine) issuerOf(claims string) *policydata.Issuer {
 	return nil
 }
 
-// claimHeaderNames returns the names of the claim headers of all issuers; nil if
-// there are none.
-func claimHeaderNames(issuers []policydata.Issuer) map[string]bool {
-	var names map[string]bool
-	for i := range issuers {
-		for _, h := range issuers[i].ClaimHeaders {
-			if names == nil {
-				names = map[string]bool{}
-			}
-			names[h.Header] = true
-		}
-	}
-	return names
-}
-
 // IsClaimHeader reports whether a header is one that some issuer's claims set,
 // whatever issuer's token the request has, if any. No client may send one. A
 // server might take several spellings for it, see policydata.FoldHeader.
 func (e *Engine) IsClaimHeader(name string) bool {
-	return len(e.claimHeaders) > 0 && e.claimHeaders[policydata.FoldHeader(name)]
+	return e.snapshot.HasClaimHeaders() && e.snapshot.IsClaimHeader(policydata.FoldHeader(name))
 }
 
 // AppendClaimHeaders appends the headers that the token of the last allowed
 // decision gives the upstream: see token.AppendHeaders.
 func (e *Engine) AppendClaimHeaders(out [][2]string) [][2]string {
-	if len(e.claimHeaders) == 0 || e.claims == "" {
+	if !e.snapshot.HasClaimHeaders() || e.identity.Claims == "" {
 		return out
 	}
 	issuer := issuerNamed(e.snapshot.Issuers(), e.identity.Issuer)
 	if issuer == nil {
 		return out
 	}
-	return token.AppendHeaders(out, issuer, e.claims)
+	return token.AppendHeaders(out, issuer, e.identity.Claims)
 }

@@ -25,12 +25,9 @@ type Engine struct {
 	evaluator *policydata.Evaluator
 	cache     *token.Cache // nil: every token is verified
 
-	claimHeaders map[string]bool // names of the claim headers of all issuers
-
 	// Of the decision that is being made; here, so that it allocates nothing.
 	request  policydata.Request
 	identity policydata.Identity
-	claims   string // the payload that the identity was mapped from; "" if there was none
 	unproven string // the token, where it was bad_token
 	now      int64
 }
@@ -47,7 +44,6 @@ func New(s *policydata.Snapshot, source TokenSource, options ...token.Option) (*
 		return nil, err
 	}
 	e.verifier = v
-	e.claimHeaders = claimHeaderNames(s.Issuers())
 	return e, nil
 }
 
@@ -91,7 +87,7 @@ func (e *Engine) verify(raw string, now int64) (reason policydata.Reason) {
 	} else {
 		e.identity, claims, reason = e.verifier.Verify(raw, now)
 	}
-	e.claims = claims.Payload
+	e.identity.Claims = claims.Payload
 	switch {
 	case reason == policydata.ReasonBadToken:
 		e.unproven = raw
@@ -142,7 +138,7 @@ func (e *Engine) AuthorizeClaims(r *Request, claims string, now int64) policydat
 	}
 	var reason policydata.Reason
 	e.identity, reason = token.Map(issuer, claims)
-	e.claims = claims
+	e.identity.Claims = claims
 	return e.finish(reason)
 }
 
@@ -159,7 +155,7 @@ func (e *Engine) AuthorizeIdentity(r *Request, id *policydata.Identity, now int6
 // begin makes the steps before the token, and prepares e.request. It is not ok
 // if one of them decides.
 func (e *Engine) begin(r *Request, now int64) (policydata.Decision, bool) {
-	e.identity, e.claims, e.unproven, e.now = policydata.Identity{}, "", "", now
+	e.identity, e.unproven, e.now = policydata.Identity{}, "", now
 	if e.snapshot == nil {
 		return policydata.Decision{Reason: policydata.ReasonNoSnapshot}, false
 	}
@@ -171,7 +167,11 @@ func (e *Engine) begin(r *Request, now int64) (policydata.Decision, bool) {
 	if !pathOK || !hostOK || !policydata.IsToken(r.Method) {
 		return e.refusal(policydata.ReasonBadPath), false
 	}
-	e.request = policydata.Request{Method: r.Method, Path: path, Host: host, Preflight: isPreflight(r), API: r.API}
+	_, query, _ := strings.Cut(r.Target, "?")
+	e.request = policydata.Request{
+		Method: r.Method, Path: path, Host: host, Preflight: isPreflight(r), API: r.API,
+		Query: query, Headers: r.Headers, TokenHeader: e.source.header(), Time: now,
+	}
 	return policydata.Decision{}, true
 }
 
@@ -233,6 +233,17 @@ type TokenSource struct {
 	Cookie string // or a cookie that holds it
 }
 
+// header returns the name of the header that has the token in it.
+func (s *TokenSource) header() string {
+	switch {
+	case s.Cookie != "":
+		return "cookie"
+	case s.Header != "":
+		return s.Header
+	}
+	return "authorization"
+}
+
 // find returns the token that headers hold. Without one it is empty, and the
 // reason is allowed where there are no credentials at all, and bad_token where
 // they are ambiguous: which of several a proxy takes must not be chance.
@@ -240,10 +251,7 @@ func (s *TokenSource) find(headers [][2]string) (string, policydata.Reason) {
 	if s.Cookie != "" {
 		return findCookie(headers, s.Cookie)
 	}
-	name := s.Header
-	if name == "" {
-		name = "authorization"
-	}
+	name := s.header()
 	value, count := "", 0
 	for i := range headers {
 		if headers[i][0] == name {

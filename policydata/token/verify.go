@@ -153,7 +153,11 @@ func (t *parsed) identity(now int64) (policydata.Identity, policydata.Reason) {
 // allowed, by the code of Verify: structure, header, key, signature. The
 // payload may be anything, and "typ" too. Without a usable list of keys and
 // algorithms the answer is bad_token.
-func VerifySignature(jws string, keys []policydata.Key, algorithms []string) policydata.Reason {
+func VerifySignature(jws string, keys []policydata.Key, algorithms []string, options ...Option) policydata.Reason {
+	var v Verifier
+	for _, option := range options {
+		option(&v)
+	}
 	parsedAlgorithms, err := parseAlgorithms(algorithms)
 	if err != nil {
 		return policydata.ReasonBadToken
@@ -167,7 +171,7 @@ func VerifySignature(jws string, keys []policydata.Key, algorithms []string) pol
 		return policydata.ReasonBadToken
 	}
 	ring := keyring{keys: parsedKeys, algorithms: parsedAlgorithms}
-	return ring.verify(&t, nil)
+	return ring.verify(&t, v.signature)
 }
 
 // verify checks header, key and signature.

@@ -24,6 +24,7 @@ import (
 	"sallyport/host/internal/api"
 	"sallyport/host/internal/demo"
 	"sallyport/host/internal/manifest"
+	"sallyport/host/internal/policytest"
 	"sallyport/policydata"
 )
 
@@ -204,23 +205,36 @@ func errorOf(resp *http.Response, answer []byte) *apiError {
 	return e
 }
 
-// apply sends documents under the names of their files.
-func (c *client) apply(ctx context.Context, files []manifest.File, query string) (api.Applied, error) {
-	var result api.Applied
+// apply sends documents, and tests that they must pass, under the names of their
+// files.
+func (c *client) apply(ctx context.Context, files, tests []manifest.File, query string) (result api.Applied, err error) {
+	err = c.send(ctx, "/api/v1/apply"+query, files, tests, &result)
+	return result, err
+}
+
+// test has the host run tests on what it has.
+func (c *client) test(ctx context.Context, tests []manifest.File) (*policytest.Report, error) {
+	report := &policytest.Report{}
+	return report, c.send(ctx, "/api/v1/test", nil, tests, report)
+}
+
+// send sends files as a form.
+func (c *client) send(ctx context.Context, path string, files, tests []manifest.File, out any) error {
 	var body bytes.Buffer
 	form := multipart.NewWriter(&body)
-	for _, f := range files {
-		part, err := form.CreateFormFile("file", f.Name)
-		if err != nil {
-			return result, err
-		}
-		if _, err := part.Write(f.Data); err != nil {
-			return result, err
+	for name, list := range map[string][]manifest.File{"file": files, "test": tests} {
+		for _, f := range list {
+			part, err := form.CreateFormFile(name, f.Name)
+			if err != nil {
+				return err
+			}
+			if _, err := part.Write(f.Data); err != nil {
+				return err
+			}
 		}
 	}
 	if err := form.Close(); err != nil {
-		return result, err
+		return err
 	}
-	err := c.do(ctx, http.MethodPost, "/api/v1/apply"+query, form.FormDataContentType(), &body, &result)
-	return result, err
+	return c.do(ctx, http.MethodPost, path, form.FormDataContentType(), &body, out)
 }

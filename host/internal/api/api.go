@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"sallyport/host/internal/check"
+	"sallyport/host/internal/compile"
 	"sallyport/host/internal/directory"
 	"sallyport/host/internal/issuerkeys"
 	"sallyport/host/internal/logins"
@@ -46,7 +47,8 @@ type Options struct {
 type api struct {
 	Options
 	decider  decider
-	routes   []string // that mean something, "GET /healthz"
+	routes   []string          // that mean something, "GET /healthz"
+	compiler *compile.Compiler // of states that tests are run on
 	requests *prometheus.CounterVec
 
 	logins       *logins.Limiter
@@ -63,7 +65,7 @@ func New(o Options) http.Handler {
 // newHandler returns the handler of all paths, and its routes.
 func newHandler(o Options) (http.Handler, []string) {
 	a := &api{
-		Options: o, logins: logins.New(o.Now), keyWaits: make(chan struct{}, maxKeyWaits),
+		Options: o, compiler: compile.New(), logins: logins.New(o.Now), keyWaits: make(chan struct{}, maxKeyWaits),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sallyport_api_requests_total", Help: "Requests to the API by status class.",
 		}, []string{"code"}),
@@ -93,6 +95,8 @@ func newHandler(o Options) (http.Handler, []string) {
 	guarded(http.MethodGet, "/api/v1/generation", a.generation)
 	guarded(http.MethodPost, "/api/v1/apply", a.apply)
 	guarded(http.MethodPost, "/api/v1/check", a.check)
+	guarded(http.MethodPost, "/api/v1/access", a.access)
+	guarded(http.MethodPost, "/api/v1/test", a.test)
 	a.resources(mux)
 	guarded(http.MethodPost, "/api/v1/issuers/{name}/refresh", a.refreshIssuer)
 	mux.HandleFunc("/api/", a.guarded(notFound))

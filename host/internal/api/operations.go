@@ -189,6 +189,10 @@ func stateOperations() []operation {
 			jsonAnswer("Applied", "what became of each")).with("dryRun", "prune", "force").taking(documents).changing(),
 		guardedOperation(http.MethodPost, "/check", "decisions", "Decide a request by what is published",
 			jsonAnswer("Decision", "the decision")).taking(jsonBody("Query")),
+		guardedOperation(http.MethodPost, "/access", "decisions", "Say what somebody may do",
+			jsonAnswer("AccessAnswer", "a page of it")).taking(jsonBody("AccessQuery")),
+		guardedOperation(http.MethodPost, "/test", "decisions", "Run tests of policies on what is committed, or on documents",
+			jsonAnswer("TestReport", "what they found")).taking(documents).changing(),
 		guardedOperation(http.MethodPost, "/issuers/{name}/refresh", "host", "Fetch an issuer's keys now",
 			jsonAnswer("KeyStatus", "how that went")),
 	}

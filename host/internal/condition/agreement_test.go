@@ -5,7 +5,9 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"flag"
 	mathrand "math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 
@@ -31,6 +33,10 @@ type input struct {
 	who                     principal
 	sub, name               string
 	groups, roles           []string
+	claims                  string
+	headers                 [][2]string
+	query                   string
+	now                     int64
 }
 
 const (
@@ -40,47 +46,23 @@ const (
 	serviceName   = "svc"
 )
 
-func (in input) path() string {
+func (in *input) path() string {
 	if in.deny {
 		return "/deny/" + in.team + "/" + in.item
 	}
 	return "/allow/" + in.team + "/" + in.item
 }
 
-func (in input) host() string { return in.env + ".example.org" }
-
-// activation is the input for cel-go. What a token does not say is empty, see
-// the language's documentation.
-func (in input) activation() map[string]any {
-	token := map[string]any{"iss": "", "sub": "", "groups": []string{}, "roles": []string{}}
-	var userName, svcName string
-	if in.who != anonymous {
-		token["iss"], token["sub"] = issuer, in.identity().Subject
-	}
-	if in.who == user || in.who == delegation {
-		token["groups"], token["roles"], userName = in.groups, in.roles, in.name
-	}
-	if in.who == service || in.who == delegation {
-		svcName = serviceName
-	}
-	return map[string]any{
-		"request": map[string]any{"method": in.method, "path": in.path(), "host": in.host()},
-		"token":   token,
-		"user":    map[string]any{"name": userName},
-		"service": map[string]any{"name": svcName},
-		"path":    map[string]any{"team": in.team, "item": in.item},
-		"host":    map[string]any{"env": in.env},
-	}
-}
+func (in *input) host() string { return in.env + ".example.org" }
 
 // identity is the input's token for the engine.
-func (in input) identity() *policydata.Identity {
+func (in *input) identity() *policydata.Identity {
 	if in.who == anonymous {
 		return &policydata.Identity{}
 	}
 	id := &policydata.Identity{
 		Authenticated: true, Issuer: "idp", Iss: issuer, Subject: in.sub,
-		User: in.name, Groups: in.groups, Roles: in.roles,
+		User: in.name, Groups: in.groups, Roles: in.roles, Claims: in.claims,
 	}
 	switch in.who {
 	case service:
@@ -102,7 +84,7 @@ var issuerKey = sync.OnceValues(func() ([]byte, error) {
 
 // snapshotOf returns a snapshot in which the condition decides: below /allow/ it
 // allows, below /deny/ it denies what another rule allows.
-func snapshotOf(t *testing.T, when *policydata.Expr) *policydata.Snapshot {
+func snapshotOf(t *testing.T, src string, when *policydata.Expr) *policydata.Snapshot {
 	t.Helper()
 	spki, err := issuerKey()
 	if err != nil {
@@ -110,7 +92,7 @@ func snapshotOf(t *testing.T, when *policydata.Expr) *policydata.Snapshot {
 	}
 	hosts := []string{"{env}.example.org"}
 	rule := func(effect policydata.Effect, path string, when *policydata.Expr) policydata.Rule {
-		return policydata.Rule{Effect: effect, Methods: []string{"*"}, Hosts: hosts, Paths: []string{path}, When: when}
+		return policydata.Rule{Effect: effect, Methods: []string{"*"}, Hosts: hosts, Paths: []string{path}, When: when, Text: src}
 	}
 	body, err := policydata.Build(policydata.Source{
 		Generation: 1,
@@ -155,7 +137,7 @@ func snapshotOf(t *testing.T, when *policydata.Expr) *policydata.Snapshot {
 }
 
 // wantReason is what the engine must answer where cel-go says o.
-func wantReason(in input, o outcome) policydata.Reason {
+func wantReason(in *input, o outcome) policydata.Reason {
 	var reason policydata.Reason
 	switch {
 	case in.deny && o == isTrue:
@@ -173,6 +155,14 @@ func wantReason(in input, o outcome) policydata.Reason {
 	return reason
 }
 
+// request is the input's request for the engine.
+func (in *input) request() *policydata.Request {
+	return &policydata.Request{
+		Method: in.method, Path: in.path(), Host: in.host(),
+		Query: in.query, Headers: in.headers, TokenHeader: "authorization", Time: in.now,
+	}
+}
+
 var sharedOracle = sync.OnceValues(newOracle)
 
 // checkAgreement checks that the engine decides by expr as cel-go by src, and
@@ -183,19 +173,22 @@ func checkAgreement(t *testing.T, src string, expr *policydata.Expr, inputs []in
 	if err != nil {
 		t.Fatal(err)
 	}
-	program, err := o.program(src)
+	programs, err := o.programs(src)
 	if err != nil {
 		t.Fatalf("cel-go refuses what Compile accepted: %q: %v", src, err)
 	}
-	snapshot := snapshotOf(t, expr)
+	snapshot := snapshotOf(t, src, expr)
 	evaluator := policydata.NewEvaluator()
-	for _, in := range inputs {
-		said := evaluate(program, in)
+	for i := range inputs {
+		in := &inputs[i]
+		said, agreed := programs.evaluate(in)
+		if !agreed {
+			t.Errorf("%s\ncel-go differs with itself for %+v", src, *in)
+		}
 		outcomes[said]++
-		req := policydata.Request{Method: in.method, Path: in.path(), Host: in.host()}
-		got := evaluator.Decide(snapshot, &req, in.identity())
+		got := evaluator.Decide(snapshot, in.request(), in.identity())
 		if want := wantReason(in, said); got.Reason != want {
-			t.Errorf("%s\ncel-go says %v, so want %v, got %v, for %+v", src, said, want, got.Reason, in)
+			t.Errorf("%s\ncel-go says %v, so want %v, got %v, for %+v", src, said, want, got.Reason, *in)
 		}
 	}
 	return outcomes
@@ -208,13 +201,16 @@ var fixedInputs = func() (inputs []input) {
 			inputs = append(inputs, input{
 				method: "GET", team: "foo", item: "é", env: "prod", deny: deny, who: who,
 				sub: "s-1", name: "eric", groups: []string{"foo", "a"}, roles: []string{"admin"},
+				claims:  `{"a":{"foo":{"b":["x",1,null]}},"b":true,"c":[1.5,{"a":"\u00e9"}],"foo":"foo"}`,
+				headers: [][2]string{{"a", "1"}, {"x-a", "2"}, {"a", "3"}}, query: "a=1&b&a=2", now: 1_800_000_000,
 			})
 		}
 	}
 	return inputs
 }()
 
-func randomInput(rnd *mathrand.Rand) input {
+func randomInput(g *generator) input {
+	rnd := g.rnd
 	subset := func() []string {
 		all := append([]string{}, texts...)
 		rnd.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
@@ -223,13 +219,15 @@ func randomInput(rnd *mathrand.Rand) input {
 	return input{
 		method: pick(rnd, []string{"GET", "POST", "FOO"}),
 		team:   pick(rnd, texts), item: pick(rnd, texts), env: pick(rnd, []string{"a", "b", "foo", "prod", "10"}),
-		deny: rnd.IntN(2) == 0, who: principal(rnd.IntN(int(numPrincipals))),
-		sub: pick(rnd, texts), name: pick(rnd, texts), groups: subset(), roles: subset(),
+		deny: rnd.IntN(4) > 0, // which tells errors from false
+		who:  principal(rnd.IntN(int(numPrincipals))),
+		sub:  pick(rnd, texts), name: pick(rnd, texts), groups: subset(), roles: subset(),
+		claims: g.claims(), headers: g.headers(), query: g.query(), now: rnd.Int64N(1<<33) - 1<<31,
 	}
 }
 
 func TestAgreesWithCEL(t *testing.T) {
-	rnd := mathrand.New(mathrand.NewPCG(1, 2))
+	gen := &generator{rnd: mathrand.New(mathrand.NewPCG(1, 2))}
 	for _, src := range seedConditions {
 		t.Run(src, func(t *testing.T) {
 			expr, err := condition.Compile(src, pathCaptures, hostCaptures)
@@ -238,33 +236,83 @@ func TestAgreesWithCEL(t *testing.T) {
 			}
 			inputs := append([]input{}, fixedInputs...)
 			for range 100 {
-				inputs = append(inputs, randomInput(rnd))
+				inputs = append(inputs, randomInput(gen))
 			}
 			checkAgreement(t, src, expr, inputs)
 		})
 	}
 }
 
+var (
+	pairs = flag.Int("pairs", 20_000, "how many random conditions with an input are compared with cel-go")
+	seed  = flag.Uint64("seed", 3, "of the random conditions")
+)
+
 func TestAgreesWithCELOnRandomConditions(t *testing.T) {
-	rnd := mathrand.New(mathrand.NewPCG(3, 4))
-	gen := generator{rnd}
+	const inputsEach = 20
+	gen := &generator{rnd: mathrand.New(mathrand.NewPCG(*seed, 4))}
 	var outcomes [3]int
-	for range 1000 {
-		src := gen.boolean(1 + rnd.IntN(4))
+	refused := map[string]int{}
+	programs := 0
+	for programs < *pairs/inputsEach && !t.Failed() {
+		src := gen.boolean(1 + gen.rnd.IntN(5))
 		expr, err := condition.Compile(src, pathCaptures, hostCaptures)
 		if err != nil {
-			t.Fatalf("refused: %s: %v", src, err)
+			_, reason, _ := strings.Cut(err.Error(), ": ")
+			refused[reason]++
+			continue
 		}
-		inputs := make([]input, 20)
+		programs++
+		inputs := make([]input, inputsEach)
 		for i := range inputs {
-			inputs[i] = randomInput(rnd)
+			inputs[i] = randomInput(gen)
 		}
 		for o, n := range checkAgreement(t, src, expr, inputs) {
 			outcomes[o] += n
 		}
 	}
+	t.Logf("%d programs: %d true, %d false, %d errors; refused: %v", programs, outcomes[isTrue], outcomes[isFalse], outcomes[isError], refused)
 	// A generator that always comes to the same would test nothing.
-	if outcomes[isTrue] < 1000 || outcomes[isFalse] < 1000 {
-		t.Errorf("of the outcomes %d were true and %d false: the conditions are too alike", outcomes[isTrue], outcomes[isFalse])
+	for o, n := range outcomes {
+		if n < *pairs/10 {
+			t.Errorf("only %d of %d outcomes are %v: the conditions are too alike", n, *pairs, outcome(o))
+		}
 	}
+}
+
+// seedConditions are conditions that Compile accepts; between them they use each
+// operator, function and variable.
+var seedConditions = []string{
+	`true`,
+	`path.team in token.groups`,
+	`!(path.team in token.groups) || "admin" in token.roles`,
+	`request.method == "GET" && request.path.startsWith("/allow/") && request.host.endsWith("example.org")`,
+	`request.path.contains(path.item) && host.env != "prod"`,
+	`token.iss == "https://idp.example.com" && token.sub != ""`,
+	`user.name == path.team || service.name == path.team`,
+	`user.name < "m" && user.name <= path.team || user.name > "a" && user.name >= host.env`,
+	`size(token.groups) > 1 && token.roles.size() <= 2 && size(path.team) < 3 && path.item.size() >= 1`,
+	`token.groups == ["a", "b"] || token.groups != token.roles || token.groups == []`,
+	`1 in [1, 2] && true in [user.name == "eric"] && -1 < 0`,
+	`[] == [] && size([]) == 0 && !("a" in [])`,
+	`path.team == "é" || path.team == "\u00e9" || path.team == "\U0001F600" || user.name == "\x00"`,
+	`path.team in [user.name, host.env, "foo"] == false`,
+	`'' in token.groups || ''.startsWith('') && user.name.contains('')`,
+	`"b" in token.claims.a[path.team].b`,
+	`token.claims.a.foo.b[1] == 1 && token.claims.a.foo.b[2] == null`,
+	`token.claims.c[0] >= 1 && token.claims.c[0] < 2u || token.claims.c[0] == 1.5`,
+	`has(token.claims.a) && !has(token.claims.a.none) && has(token.claims.foo.x)`,
+	`has(token.claims.none.a) || has(token.claims.c.a)`,
+	`token.claims.b`,
+	`token.claims.b ? token.claims.none : true`,
+	`token.claims.c.exists(c, c.a == "é") && token.claims.all(k, k in ["a", "b", "c", "foo"])`,
+	`token.groups.exists(g, token.claims.a.exists(k, k == g)) || token.groups.all(g, g != "z")`,
+	`request.headers.a == "1,3" && request.headers["x-a"] == "2" && !("none" in request.headers)`,
+	`request.headers.exists(h, h.startsWith("x-") && request.headers[h] == "2")`,
+	`request.query.a == ["1", "2"] && "" in request.query.b && size(request.query) == 2 && has(request.query.a)`,
+	`request.time > timestamp("2020-01-01T00:00:00Z") && request.time.getDayOfWeek() in [1, 2, 3, 4, 5]`,
+	`"team-" + path.team + host.env in token.groups || ("" + token.claims.foo).size() == 3`,
+	`token.claims == token.claims && token.claims.a != token.claims.c && [[1], [2]] != [[1]]`,
+	`[token.claims.none, true].exists(x, x) || [1, 2, 3].exists(x, x == 2)`,
+	`token.groups.exists(x, token.roles.exists(x, x == "admin") && x == "foo")`,
 }

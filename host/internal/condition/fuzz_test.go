@@ -3,6 +3,7 @@ package condition_test
 import (
 	"errors"
 	"fmt"
+	mathrand "math/rand/v2"
 	"regexp"
 	"testing"
 	"unicode/utf8"
@@ -51,7 +52,7 @@ func FuzzCompile(f *testing.F) {
 	for _, src := range seedConditions {
 		f.Add(src)
 	}
-	for _, src := range []string{"", "(", "'", "a ? b : c", "[[[[", "!!!!-1", "{1:2}", "token.groups.exists(g, g == 'a')", "'\\x", "1e", "//"} {
+	for _, src := range []string{"", "(", "'", "a ? b : c", "[[[[", "!!!!-1", "{1:2}", "token.groups.exists(g, g == 'a')", "{}.map(x, x)", "'\\x", "1e", "//"} {
 		f.Add(src)
 	}
 	f.Fuzz(func(t *testing.T, src string) {
@@ -66,5 +67,23 @@ func FuzzCompile(f *testing.F) {
 			t.Fatal(err)
 		}
 		checkAgreement(t, src, expr, fixedInputs)
+	})
+}
+
+// FuzzAgreement checks conditions of the generator against cel-go.
+func FuzzAgreement(f *testing.F) {
+	f.Add(uint64(1), uint64(2))
+	f.Fuzz(func(t *testing.T, a, b uint64) {
+		gen := &generator{rnd: mathrand.New(mathrand.NewPCG(a, b))}
+		src := gen.boolean(1 + gen.rnd.IntN(5))
+		expr, err := condition.Compile(src, pathCaptures, hostCaptures)
+		if err != nil {
+			return
+		}
+		inputs := make([]input, 10)
+		for i := range inputs {
+			inputs[i] = randomInput(gen)
+		}
+		checkAgreement(t, src, expr, inputs)
 	})
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/tidwall/gjson"
 	"golang.org/x/sync/errgroup"
 
+	"sallyport/host/internal/envoyconfig"
 	"sallyport/host/internal/publish"
 	"sallyport/host/wasmhost"
 	"sallyport/policydata/pluginconfig"
@@ -32,6 +33,9 @@ func (d *demo) startWazero(ctx context.Context, g *errgroup.Group, upstream stri
 	rt, err := wasmhost.NewRuntime(ctx, wasmhost.Options{
 		CacheDir: filepath.Join(d.Config.Host.DataDir, cacheDir),
 		Logger:   d.logger(),
+		Clusters: map[string]wasmhost.Cluster{
+			envoyconfig.HostCluster: {URL: &url.URL{Scheme: "http", Host: d.host.HTTPAddr()}},
+		},
 	})
 	if err != nil {
 		return errors.Join(err, l.Close())

@@ -23,6 +23,11 @@ type Options struct {
 	// asks nothing.
 	Before func(*model.State) error
 	Permit func(before, after *model.State) error
+
+	// Judge is asked by Apply about the state as it would be, after Permit and
+	// also where nothing changes; an error ends the write and is returned. It runs
+	// in the write's transaction, too, so that what it judged is what is committed.
+	Judge func(*model.State) error
 }
 
 func (o *Options) before(s *model.State) error {
@@ -37,6 +42,13 @@ func (o *Options) permit(before, after *model.State) error {
 		return nil
 	}
 	return o.Permit(before, after)
+}
+
+func (o *Options) judge(next *model.State) error {
+	if o.Judge == nil {
+		return nil
+	}
+	return o.Judge(next)
 }
 
 // Action is what became of an entity.
@@ -89,10 +101,13 @@ func (d *Directory) write(ctx context.Context, o Options, docsOf func(*model.Sta
 		}
 		changes = changesOf(prev.state, next, docs)
 		if !changed(changes) {
-			return nil, nil
+			return nil, o.judge(next)
 		}
 		giveIDs(next)
-		return &change{state: next}, o.permit(prev.state, next)
+		if err := o.permit(prev.state, next); err != nil {
+			return nil, err
+		}
+		return &change{state: next}, o.judge(next)
 	}
 	img, err := d.run(ctx, plan, o.DryRun)
 	if err != nil {

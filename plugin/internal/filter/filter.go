@@ -7,6 +7,7 @@ import (
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm/types"
 
+	"sallyport/plugin/internal/native"
 	"sallyport/policydata"
 	"sallyport/policydata/authorize"
 	"sallyport/policydata/pluginconfig"
@@ -108,7 +109,7 @@ func (vm *vmContext) configure(name string, configuration func() ([]byte, error)
 	}
 	e.keepNewer(last, keys)
 	source := authorize.TokenSource{Header: e.config.TokenHeader, Cookie: e.config.TokenCookie}
-	if e.engine, err = authorize.New(e.snapshot, source, token.WithSignatureFunc(verifyToken)); err != nil {
+	if e.engine, err = authorize.New(e.snapshot, source, token.WithSignatureFunc(native.VerifyToken)); err != nil {
 		return nil, err
 	}
 	e.engine.CacheTokens(last.engine)

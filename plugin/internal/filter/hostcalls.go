@@ -9,8 +9,8 @@ import (
 	"sallyport/policydata/pluginconfig"
 )
 
-// All calls to the proxy stand in this file, but for logging, metrics and the
-// clock.
+// All calls to the proxy stand in this file, but for logging, metrics, the clock
+// and the verification of signatures (package native).
 
 // filterStatePath is the name of the decision in the filter state.
 var filterStatePath = []string{pluginconfig.DecisionProperty}
@@ -99,19 +99,4 @@ func post(cluster, authority, path string, body []byte, timeout uint32, done fun
 // set_envoy_filter_state takes only names that Envoy has a factory for.
 func setFilterState(value []byte) error {
 	return proxywasm.SetProperty(filterStatePath, value)
-}
-
-// notThere reports whether the proxy answers that it has no such function.
-func notThere(err error) bool {
-	return errors.Is(err, types.ErrorStatusNotFound) || errors.Is(err, types.ErrorUnimplemented)
-}
-
-// verifyNatively asks the proxy to verify a signature by a hash function such as
-// "sha256". It is not known where the proxy can't.
-func verifyNatively(hash string, spki, signed, sig []byte) (ok, known bool) {
-	result, err := proxywasm.CallForeignFunction("verify_signature", verifyArguments(hash, spki, signed, sig))
-	if notThere(err) {
-		return false, false
-	}
-	return err == nil && verifyResult(result), true
 }

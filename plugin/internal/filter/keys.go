@@ -25,7 +25,7 @@ import (
 // Bounds on what waits, for each plugin and worker. A kid is anybody's text.
 const (
 	maxWaiting = 256 // requests
-	maxAsked   = 32  // questions that are open
+	maxAsked   = 64  // questions that are open
 	maxRefused = 256 // keys that are remembered as not there
 	waitMillis = 3000
 	callMillis = 2500 // of a question; less than a request waits
@@ -33,7 +33,7 @@ const (
 
 	// How long no request waits for a key of which the host says that there is
 	// none, and for one that just did not come.
-	refusedMillis = 10_000
+	refusedMillis = 2000
 	failedMillis  = 1000
 
 	maxAnswerBytes = 1024
@@ -108,9 +108,13 @@ func (p *pluginContext) admit(c *httpContext) bool {
 		e.metrics.waited(waitFull)
 		return false
 	}
-	// A tick belongs to the plugin; what comes next, to the request again.
-	if len(p.room.requests) == 0 && !(enter(p.id) && setTick(tickMillis) && enter(c.id)) {
-		return false
+	if len(p.room.requests) == 0 {
+		// A tick belongs to the plugin; what comes next, to the request again,
+		// above all the answer where this has failed.
+		ticks := enter(p.id) && setTick(tickMillis)
+		if !enter(c.id) || !ticks {
+			return false
+		}
 	}
 	p.room.enter(c, key, millis+waitMillis)
 	e.metrics.waited(waitBegan)
@@ -292,8 +296,10 @@ func (c *httpContext) review(newest *enforcer, millis int64, late bool) {
 	case late:
 		event = waitTimedOut
 	}
-	if q != nil && q.answered && hopeless && !d.Allowed() {
-		room.refuse(key, millis+failedMillis) // what the host promised did not come
+	if q != nil && hopeless && !d.Allowed() {
+		// What was promised did not come, or nothing did: no question is as old
+		// as a request that has waited for its answer in vain.
+		room.refuse(key, millis+failedMillis)
 	}
 	newest.metrics.waited(event)
 	c.settle(d)

@@ -165,7 +165,8 @@ func TestEndsOfWaiting(t *testing.T) {
 		again string // what becomes of the next request with this key
 	}{
 		{"nothing happens", []func(*rotation){later(2999)}, "waits", "waits"},
-		{"nothing happens in time", []func(*rotation){later(3000)}, "401", "waits"},
+		{"nothing happens in time", []func(*rotation){later(3000)}, "401", "401"},
+		{"nothing happens in time, and asked later", []func(*rotation){later(3000), later(1000)}, "401", "waits"},
 		{"the clock stops", []func(*rotation){func(r *rotation) { r.clock.Milliseconds = 0 }}, "401", "401"},
 		{"pushed before the answer", []func(*rotation){push(true)}, "goes on", ""},
 		{"pushed without the key", []func(*rotation){push(false)}, "waits", "waits"},
@@ -175,8 +176,8 @@ func TestEndsOfWaiting(t *testing.T) {
 		{"promised for an epoch before", []func(*rotation){answer("200", `{"version":"0.9"}`)}, "401", "401"},
 		{"promised for another epoch", []func(*rotation){answer("200", `{"version":"2.1"}`)}, "waits", "waits"},
 		{"not there", []func(*rotation){answer("404", "")}, "401", "401"},
-		{"not there, and asked later", []func(*rotation){answer("404", ""), later(9999)}, "401", "401"},
-		{"not there, and asked much later", []func(*rotation){answer("404", ""), later(10_000)}, "401", "waits"},
+		{"not there, and asked later", []func(*rotation){answer("404", ""), later(1999)}, "401", "401"},
+		{"not there, and asked much later", []func(*rotation){answer("404", ""), later(2000)}, "401", "waits"},
 		{"not now", []func(*rotation){answer("503", "")}, "401", "401"},
 		{"not now, and asked later", []func(*rotation){answer("503", ""), later(1000)}, "401", "waits"},
 		{"no answer", []func(*rotation){answer("", "")}, "401", "401"},

@@ -49,9 +49,11 @@ var waitEventNames = [numWaitEvents]string{
 	waitDenied: "waits_denied", waitTimedOut: "waits_timed_out", waitGone: "waits_gone",
 }
 
+// waited counts. That it can't, for which the SDK panics, changes nothing: only
+// decisions must be counted.
 func (m *metrics) waited(e waitEvent) {
 	if m != nil {
-		m.waits[e].Increment(1)
+		protect(func() { m.waits[e].Increment(1) })
 	}
 }
 

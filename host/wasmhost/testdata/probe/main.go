@@ -34,6 +34,7 @@ type plugin struct {
 	id     uint32
 	config string
 	ticks  int
+	ending bool // by proxy_done
 }
 
 func (p *plugin) OnPluginStart(size int) types.OnPluginStartStatus {
@@ -52,7 +53,11 @@ func (p *plugin) OnPluginStart(size int) types.OnPluginStartStatus {
 		proxywasm.LogInfo("reading configuration")
 		proxywasm.LogError("configuration is bad: " + p.config)
 		return types.OnPluginStartStatusFailed
-	case strings.HasPrefix(p.config, "tick"):
+	case p.config == "release":
+		release(proxywasm.ResumeHttpRequest)
+	case p.config == "refuse":
+		release(func() error { reply(403, "refused"); return nil })
+	case strings.HasPrefix(p.config, "tick"), p.config == "linger":
 		if proxywasm.SetTickPeriodMilliSeconds(1) != nil {
 			return types.OnPluginStartStatusFailed
 		}
@@ -69,21 +74,39 @@ func (p *plugin) OnPluginStart(size int) types.OnPluginStartStatus {
 
 func (p *plugin) OnPluginDone() bool {
 	proxywasm.LogDebug("done " + p.config)
-	return true
+	p.ending = p.config == "linger"
+	return !p.ending
 }
 
 func (p *plugin) OnTick() {
 	p.ticks++
-	if p.config == "tick trap" {
+	switch {
+	case p.ending:
+		proxywasm.LogDebug("lingered")
+		proxywasm.PluginDone()
+	case p.config == "tick trap":
 		panic("told to trap at a tick")
+	case p.config == "tick trap once":
+		if _, _, err := proxywasm.GetSharedData("trapped"); err == nil || proxywasm.SetSharedData("trapped", nil, 0) != nil {
+			return
+		}
+		panic("told to trap at the first tick")
+	case p.config == "tick stop" && p.ticks == 3:
+		if proxywasm.SetTickPeriodMilliSeconds(0) != nil {
+			panic("stop ticks")
+		}
+		release(proxywasm.ResumeHttpRequest)
+	case p.config == "tick release":
+		release(proxywasm.ResumeHttpRequest)
 	}
 }
 
-func (p *plugin) NewHttpContext(id uint32) types.HttpContext { return &request{plugin: p} }
+func (p *plugin) NewHttpContext(id uint32) types.HttpContext { return &request{plugin: p, id: id} }
 
 type request struct {
 	types.DefaultHttpContext
 	plugin *plugin
+	id     uint32
 }
 
 // OnHttpRequestHeaders does what the header x-do says. What fails is answered
@@ -101,7 +124,7 @@ func (r *request) OnHttpRequestHeaders(n int, end bool) types.Action {
 	switch verb {
 	case "pass", "mutate":
 		return types.ActionContinue
-	case "pause", "resume":
+	case "pause", "resume", "park", "wait":
 		return types.ActionPause
 	}
 	return reply(200, text)
@@ -121,6 +144,15 @@ func (r *request) do(verb, arg string) (string, error) {
 		return "", nil
 	case "resume":
 		return "", proxywasm.ResumeHttpRequest()
+	case "park":
+		parked[r.id] = true
+		return "", nil
+	case "parked":
+		return strconv.Itoa(len(parked)), nil
+	case "wait":
+		return "", call(arg)
+	case "calls":
+		return calls()
 	case "config":
 		return r.plugin.config, nil
 	case "ticks":
@@ -281,6 +313,7 @@ func (r *request) OnHttpResponseHeaders(n int, end bool) types.Action {
 }
 
 func (r *request) OnHttpStreamDone() {
+	delete(parked, r.id)
 	do, err := proxywasm.GetHttpRequestHeader("x-do")
 	if err != nil {
 		proxywasm.LogWarn("log: " + err.Error())

@@ -1,4 +1,4 @@
-package filter
+package native
 
 import "encoding/binary"
 

@@ -1,0 +1,317 @@
+package policydata
+
+import (
+	"cmp"
+	"encoding/json"
+	"maps"
+	"math"
+	"math/big"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// refScope is what a condition of the reference is evaluated in.
+type refScope struct {
+	request  *Request
+	who      *asker
+	captures map[string]string
+	locals   []any
+}
+
+// refCondition evaluates a condition; not ok is an error.
+func refCondition(e *Expr, r *Request, who *asker, captures map[string]string) (holds, ok bool) {
+	v, ok := (&refScope{request: r, who: who, captures: captures}).eval(e)
+	holds, isBool := v.(bool)
+	return holds, ok && isBool
+}
+
+// eval returns a value: nil, bool, int64, uint64, float64, string, time.Time,
+// []any or map[string]any.
+func (s *refScope) eval(e *Expr) (any, bool) {
+	switch e.Op {
+	case OpExists, OpAll:
+		return s.quantify(e)
+	case OpIf:
+		c, ok := s.eval(e.Args[0])
+		switch {
+		case !ok || c != true && c != false:
+			return nil, false
+		case c == true:
+			return s.eval(e.Args[1])
+		}
+		return s.eval(e.Args[2])
+	}
+	var args []any
+	bad := false
+	for _, a := range e.Args {
+		v, ok := s.eval(a)
+		if !ok {
+			v, bad = nil, true
+		}
+		args = append(args, v)
+	}
+	switch {
+	case e.Op == OpAnd && (args[0] == false || args[1] == false):
+		return false, true
+	case e.Op == OpOr && (args[0] == true || args[1] == true):
+		return true, true
+	case bad:
+		return nil, false
+	}
+	if len(args) == 0 && e.Op != OpList {
+		return s.operand(e)
+	}
+	return refOperator(e, args)
+}
+
+func (s *refScope) quantify(e *Expr) (any, bool) {
+	over, ok := s.eval(e.Args[0])
+	if !ok {
+		return nil, false
+	}
+	var elements []any
+	switch over := over.(type) {
+	case []any:
+		elements = over
+	case map[string]any:
+		for k := range over {
+			elements = append(elements, k)
+		}
+	default:
+		return nil, false
+	}
+	errs, decides := false, e.Op == OpExists
+	for _, v := range elements {
+		s.locals = append(s.locals, v)
+		p, ok := s.eval(e.Args[1])
+		s.locals = s.locals[:len(s.locals)-1]
+		if ok && p == decides {
+			return decides, true
+		}
+		errs = errs || !ok || p != !decides
+	}
+	return !decides, !errs
+}
+
+func (s *refScope) operand(e *Expr) (any, bool) {
+	switch e.Op {
+	case OpString:
+		return e.Str, true
+	case OpInt:
+		return e.Int, true
+	case OpUint:
+		return uint64(e.Int), true
+	case OpDouble:
+		return math.Float64frombits(uint64(e.Int)), true
+	case OpBool:
+		return e.Int != 0, true
+	case OpNull:
+		return nil, true
+	case OpTime:
+		return time.Unix(e.Int, int64(e.Nanos)).UTC(), true
+	case OpLocal:
+		return s.locals[e.Int], true
+	case OpPathVar:
+		return s.captures[e.Str], true
+	case OpHostVar:
+		return s.captures["host."+e.Str], true
+	}
+	return s.variable(Var(e.Int))
+}
+
+func (s *refScope) variable(v Var) (any, bool) {
+	list := func(texts []string) []any {
+		var out []any
+		for _, s := range texts {
+			out = append(out, s)
+		}
+		return out
+	}
+	r, who := s.request, s.who
+	switch v {
+	case VarRequestQuery:
+		values, err := url.ParseQuery(r.Query)
+		query := map[string]any{}
+		for name, texts := range values {
+			query[name] = list(texts)
+			if !utf8.ValidString(name + " " + strings.Join(texts, " ")) {
+				return nil, false
+			}
+		}
+		return query, err == nil
+	case VarTokenClaims:
+		claims := map[string]any{}
+		if who.claims != "" && json.Unmarshal([]byte(who.claims), &claims) != nil {
+			return nil, false
+		}
+		return claims, true
+	}
+	return map[Var]any{
+		VarRequestMethod: r.Method, VarRequestPath: r.Path, VarRequestHost: r.Host,
+		VarRequestHeaders: refHeaders(r), VarRequestTime: time.Unix(r.Time, 0).UTC(),
+		VarTokenIss: who.iss, VarTokenSub: who.sub, VarUserName: who.user, VarServiceName: who.service,
+		VarTokenGroups: list(who.groups), VarTokenRoles: list(who.roles),
+	}[v], true
+}
+
+func refHeaders(r *Request) map[string]any {
+	out := map[string]any{}
+	for _, h := range r.Headers {
+		name, text := h[0], h[1]
+		if slices.Contains([]string{"host", "authorization", "proxy-authorization", r.TokenHeader}, name) ||
+			strings.HasPrefix(name, ":") || strings.HasPrefix(name, "x-sallyport-") {
+			continue
+		}
+		if before, ok := out[name]; ok && name == "cookie" {
+			text = before.(string) + "; " + text
+		} else if ok {
+			text = before.(string) + "," + text
+		}
+		out[name] = text
+	}
+	return out
+}
+
+func refOperator(e *Expr, args []any) (any, bool) {
+	switch e.Op {
+	case OpList:
+		return append([]any{}, args...), true
+	case OpNot:
+		b, ok := args[0].(bool)
+		return !b, ok
+	case OpAnd, OpOr: // neither operand decided
+		_, left := args[0].(bool)
+		_, right := args[1].(bool)
+		return e.Op == OpAnd, left && right
+	case OpEq:
+		return refEqual(args[0], args[1]), true
+	case OpNe:
+		return !refEqual(args[0], args[1]), true
+	case OpLt, OpLe, OpGt, OpGe:
+		c, ok := refCompare(args[0], args[1])
+		return map[Op]bool{OpLt: c < 0, OpLe: c <= 0, OpGt: c > 0, OpGe: c >= 0}[e.Op], ok
+	case OpIn:
+		return refIn(args[0], args[1])
+	case OpField:
+		m, _ := args[0].(map[string]any)
+		v, ok := m[e.Str]
+		return v, ok
+	case OpHas:
+		m, _ := args[0].(map[string]any)
+		_, isList := args[0].([]any)
+		_, there := m[e.Str]
+		return there, !isList
+	case OpIndex:
+		return refIndex(args[0], args[1])
+	case OpSize:
+		return refSize(args[0])
+	case OpTimePart:
+		return refTimePart(args[0], e.Int)
+	}
+	x, xOK := args[0].(string)
+	y, yOK := args[1].(string)
+	return map[Op]any{
+		OpStartsWith: strings.HasPrefix(x, y), OpEndsWith: strings.HasSuffix(x, y),
+		OpContains: strings.Contains(x, y), OpConcat: x + y,
+	}[e.Op], xOK && yOK
+}
+
+func refSize(v any) (any, bool) {
+	switch v := v.(type) {
+	case string:
+		return int64(utf8.RuneCountInString(v)), true
+	case []any:
+		return int64(len(v)), true
+	case map[string]any:
+		return int64(len(v)), true
+	}
+	return nil, false
+}
+
+func refIn(x, of any) (any, bool) {
+	switch of := of.(type) {
+	case []any:
+		return slices.ContainsFunc(of, func(v any) bool { return refEqual(x, v) }), true
+	case map[string]any:
+		key, ok := x.(string)
+		_, there := of[key]
+		return ok && there, true
+	}
+	return nil, false
+}
+
+func refIndex(of, at any) (any, bool) {
+	if m, ok := of.(map[string]any); ok {
+		key, isKey := at.(string)
+		v, there := m[key]
+		return v, isKey && there
+	}
+	list, _ := of.([]any)
+	n := refNumber(at)
+	if n == nil || !n.IsInt() || n.Sign() < 0 {
+		return nil, false
+	}
+	i, _ := n.Int64()
+	if i >= int64(len(list)) {
+		return nil, false
+	}
+	return list[i], true
+}
+
+func refTimePart(v any, part int64) (any, bool) {
+	t, ok := v.(time.Time)
+	return int64([]int{
+		t.Year(), int(t.Month()) - 1, t.Day(), t.Day() - 1, int(t.Weekday()), t.YearDay() - 1,
+		t.Hour(), t.Minute(), t.Second(), t.Nanosecond() / 1e6,
+	}[part]), ok
+}
+
+// refNumber returns a number, or nil.
+func refNumber(v any) *big.Float {
+	switch v := v.(type) {
+	case int64:
+		return new(big.Float).SetInt64(v)
+	case uint64:
+		return new(big.Float).SetUint64(v)
+	case float64:
+		return new(big.Float).SetFloat64(v)
+	}
+	return nil
+}
+
+func refEqual(x, y any) bool {
+	switch x := x.(type) {
+	case []any:
+		y, ok := y.([]any)
+		return ok && slices.EqualFunc(x, y, refEqual)
+	case map[string]any:
+		y, ok := y.(map[string]any)
+		return ok && maps.EqualFunc(x, y, refEqual)
+	case nil:
+		return y == nil
+	}
+	c, ok := refCompare(x, y)
+	return ok && c == 0
+}
+
+func refCompare(x, y any) (int, bool) {
+	if a, b := refNumber(x), refNumber(y); a != nil && b != nil {
+		return a.Cmp(b), true
+	}
+	switch x := x.(type) {
+	case string:
+		y, ok := y.(string)
+		return strings.Compare(x, y), ok
+	case bool:
+		y, ok := y.(bool)
+		rank := map[bool]int{true: 1}
+		return cmp.Compare(rank[x], rank[y]), ok
+	case time.Time:
+		y, ok := y.(time.Time)
+		return x.Compare(y), ok
+	}
+	return 0, false
+}
