@@ -75,7 +75,8 @@ func TestTLS(t *testing.T) {
 		as        *http.Client
 		login     bool
 		want      int
-		refusedAs string // instead of an answer
+		refused   bool   // instead of an answer
+		refusedAs string // where the client itself says so
 	}{
 		"a probe":                        {path: "/healthz", as: p.client(t, "", ""), want: 200},
 		"the API by access key":          {path: "/api/v1/users", as: p.client(t, "", ""), login: true, want: 200},
@@ -89,8 +90,8 @@ func TestTLS(t *testing.T) {
 		"metrics by certificate":         {path: "/metrics", as: p.client(t, p.proxy, p.proxyKey), want: 200},
 		"metrics by access key":          {path: "/metrics", as: p.client(t, "", ""), login: true, want: 200},
 		"metrics for anybody":            {path: "/metrics", as: p.client(t, "", ""), want: 401},
-		"a certificate of others":        {path: "/healthz", as: p.client(t, p.stranger, p.strangerAs), refusedAs: "unknown certificate authority"},
-		"a client that does not know us": {path: "/healthz", as: http.DefaultClient, refusedAs: "unknown authority"},
+		"a certificate of others":        {path: "/healthz", as: p.client(t, p.stranger, p.strangerAs), refused: true},
+		"a client that does not know us": {path: "/healthz", as: http.DefaultClient, refused: true, refusedAs: "unknown authority"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			method := http.MethodGet
@@ -105,7 +106,7 @@ func TestTLS(t *testing.T) {
 				req.SetBasicAuth(key, secret)
 			}
 			resp, err := tt.as.Do(req)
-			if tt.refusedAs != "" {
+			if tt.refused { // in TLS 1.3 a client may see that only as an end
 				if err == nil || !strings.Contains(err.Error(), tt.refusedAs) {
 					t.Errorf("%v, want %q", err, tt.refusedAs)
 				}
