@@ -52,13 +52,20 @@ func newApply() *cobra.Command {
 			if !dryRun && !result.Published {
 				fmt.Fprintf(cmd.ErrOrStderr(), "generation %d is committed and not published yet: the host's log says why\n", result.Generation)
 			}
-			return printAs(cmd.OutOrStdout(), output, result, func(w io.Writer) error { return printChanges(w, result.Result, dryRun) })
+			return printAs(cmd.OutOrStdout(), output, result, func(w io.Writer) error {
+				if dryRun {
+					if err := c.printDryRun(cmd, w, set, result.Changes); err != nil {
+						return err
+					}
+				}
+				return printChanges(w, result.Result, dryRun)
+			})
 		},
 	}
 	f := cmd.Flags()
 	f.StringArrayVarP(&files, "filename", "f", nil, "file or directory, - for standard input; may be repeated")
 	f.StringArrayVar(&tests, "tests", nil, "file or directory of policy tests; a set by which one fails is refused; may be repeated")
-	f.BoolVar(&dryRun, "dry-run", false, "say what would change, and change nothing")
+	f.BoolVar(&dryRun, "dry-run", false, "show what would change, and change nothing")
 	f.BoolVar(&prune, "prune", false, "delete what no file describes, except what is reserved")
 	f.BoolVar(&force, "force", false, "change reserved entities, too")
 	f.StringVarP(&output, "output", "o", formTable, "table, json or yaml")

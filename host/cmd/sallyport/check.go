@@ -217,20 +217,29 @@ func (f *checkFlags) runBatch(cmd *cobra.Command, engine check.Engine) error {
 // offlineSource reads policy files as a store would take them, and returns what
 // their snapshot is built from.
 func offlineSource(cmd *cobra.Command, paths []string, checks model.Checks) (policydata.Source, error) {
-	files, err := manifest.ReadFiles(cmd.InOrStdin(), paths...)
+	_, state, err := offlineState(cmd, paths, checks)
 	if err != nil {
 		return policydata.Source{}, err
 	}
+	return compile.New().Source(state, compile.Version{})
+}
+
+// offlineState reads policy files as an empty store would take them.
+func offlineState(cmd *cobra.Command, paths []string, checks model.Checks) ([]manifest.Document, *model.State, error) {
+	files, err := manifest.ReadFiles(cmd.InOrStdin(), paths...)
+	if err != nil {
+		return nil, nil, err
+	}
 	docs, err := manifest.ParseFiles(files)
 	if err != nil {
-		return policydata.Source{}, err
+		return nil, nil, err
 	}
 	entities := manifest.Entities(docs)
 	state := (&model.State{}).With(entities)
 	if err := state.Check(entities, checks); err != nil {
-		return policydata.Source{}, manifest.Locate(docs, err)
+		return nil, nil, manifest.Locate(docs, err)
 	}
-	return compile.New().Source(state, compile.Version{})
+	return docs, state, nil
 }
 
 // printDecision writes a decision for people.

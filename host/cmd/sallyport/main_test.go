@@ -14,6 +14,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"sallyport/e2e/hosttest"
+	"sallyport/host/internal/tlsfiles/tlsfilestest"
 )
 
 func TestMain(m *testing.M) {
@@ -32,6 +33,10 @@ func TestMain(m *testing.M) {
 //	               writes ca.pem and idp.yaml, an Issuer found by discovery
 //	http M URL [N] asks the host as the first user, or as nobody where N is
 //	               "anonymous", or with a token, and prints status and body
+//	certs          writes ca.pem, and host.pem with its key, host-key.pem
+//	plain          has SALLYPORT_SERVER begin with http
+//	use FILE       sets the credentials that FILE exports
+//	fetch PATH F   writes what the host answers anybody to a file
 func TestScript(t *testing.T) {
 	dir := filepath.Join("testdata", "script")
 	scripts, err := filepath.Glob(filepath.Join(dir, "*.txtar"))
@@ -58,7 +63,15 @@ func TestScript(t *testing.T) {
 			"serve":  serve,
 			"stop":   stop,
 			"http":   ask,
-			"idp":    runIDP,
+			"fetch":  fetch,
+			"use":    use,
+			"plain": func(ts *testscript.TestScript, _ bool, _ []string) {
+				ts.Setenv("SALLYPORT_SERVER", strings.Replace(ts.Getenv("SALLYPORT_SERVER"), "https:", "http:", 1))
+			},
+			"certs": func(ts *testscript.TestScript, _ bool, _ []string) {
+				tlsfilestest.NewAuthority(t, ts.MkAbs("."), "ca").Issue(t, ts.MkAbs("."), "host")
+			},
+			"idp": runIDP,
 		},
 	})
 }

@@ -48,6 +48,7 @@ type fixture struct {
 	key       string // access key of the first user
 	secret    string
 	log       *bytes.Buffer
+	t         *testing.T
 }
 
 // openDev makes the development issuer once: an RSA key takes its time.
@@ -79,7 +80,7 @@ func newFixture(t *testing.T, o options) *fixture {
 		},
 		KeyURL: o.keyPolicy.CheckURL,
 	}
-	f := &fixture{directory: directory.New(mem.New(), checks, time.Now), log: &bytes.Buffer{}}
+	f := &fixture{directory: directory.New(mem.New(), checks, time.Now), log: &bytes.Buffer{}, t: t}
 	creds, err := f.directory.EnsureAdmin(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -156,9 +157,11 @@ func (f *fixture) token(t *testing.T, r devissuer.MintRequest) string {
 	return minted
 }
 
+// do answers a request. Each answer must be as the OpenAPI document says.
 func (f *fixture) do(req *http.Request) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	f.handler.ServeHTTP(w, req)
+	conform(f.t, req, w)
 	return w
 }
 

@@ -26,6 +26,8 @@ func (a *api) guarded(next http.HandlerFunc) http.HandlerFunc {
 		case err != nil:
 			a.Logger.Error("authorizing an API request", "error", err)
 			fail(w, http.StatusServiceUnavailable, "")
+		case failedLogin(reason):
+			a.refuseLogin(w, r, reason)
 		case reason != policydata.ReasonAllowed:
 			refuse(w, reason)
 		default:
@@ -48,28 +50,19 @@ func (a *api) authorize(r *http.Request) (caller, policydata.Reason, error) {
 	if current == nil {
 		return caller{}, policydata.ReasonNoSnapshot, nil
 	}
-	req := &authorize.Request{Method: r.Method, Target: r.RequestURI, Authority: r.Host, API: true}
-	for name, values := range r.Header {
-		for _, v := range values {
-			req.Headers = append(req.Headers, [2]string{strings.ToLower(name), v})
-		}
+	ask, byToken, err := a.asker(r)
+	if errors.Is(err, directory.ErrBadCredentials) {
+		return caller{}, policydata.ReasonBadToken, nil
 	}
-	key, secret, isBasic := r.BasicAuth()
-	byToken := !isBasic || len(r.Header.Values("Authorization")) != 1
-	ask := func(e *authorize.Engine, req *authorize.Request) policydata.Decision {
-		return e.Authorize(req, a.Now().Unix())
+	if err != nil {
+		return caller{}, policydata.ReasonInternalError, err
 	}
-	if !byToken {
-		owner, err := a.Directory.Authenticate(r.Context(), key, secret)
-		if errors.Is(err, directory.ErrBadCredentials) {
-			return caller{}, policydata.ReasonBadToken, nil
-		}
-		if err != nil {
-			return caller{}, policydata.ReasonInternalError, err
-		}
-		ask = a.askAs(owner)
-	}
+	req := requestOf(r)
 	v, err := a.decider.decide(current.Loaded, ask, req)
+	if later := a.keyOf(r.Context(), v.missing); later != nil {
+		current = later
+		v, err = a.decider.decide(current.Loaded, ask, req)
+	}
 	if err == nil && byToken && v.reason == policydata.ReasonAllowed && a.firstUserOf(v) {
 		err = errFirstUserByToken
 	}
@@ -79,6 +72,34 @@ func (a *api) authorize(r *http.Request) (caller, policydata.Reason, error) {
 		v, err := a.decider.decide(current.Loaded, ask, &escalation)
 		return err == nil && v.reason == policydata.ReasonAllowed, err
 	})}, v.reason, err
+}
+
+// asker returns how to decide for who makes a request: by access key, or by
+// token if there is one. The error wraps directory.ErrBadCredentials where an
+// access key is not what it should be.
+func (a *api) asker(r *http.Request) (ask asking, byToken bool, err error) {
+	key, secret, isBasic := r.BasicAuth()
+	if !isBasic || len(r.Header.Values("Authorization")) != 1 {
+		return func(e *authorize.Engine, req *authorize.Request) policydata.Decision {
+			return e.Authorize(req, a.Now().Unix())
+		}, true, nil
+	}
+	owner, err := a.Directory.Authenticate(r.Context(), key, secret)
+	if err != nil {
+		return nil, false, err
+	}
+	return a.askAs(owner), false, nil
+}
+
+// requestOf returns a request as the engine takes it.
+func requestOf(r *http.Request) *authorize.Request {
+	req := &authorize.Request{Method: r.Method, Target: r.RequestURI, Authority: r.Host, API: true}
+	for name, values := range r.Header {
+		for _, v := range values {
+			req.Headers = append(req.Headers, [2]string{strings.ToLower(name), v})
+		}
+	}
+	return req
 }
 
 // firstUserOf reports whether a token names the first user and may not.
@@ -111,6 +132,8 @@ type verdict struct {
 	issuer string        // "iss" of the token
 	user   string        // who acts, or in whose name a service does
 	writer grants.Writer // the user; the zero Writer for a service, in whoever's name
+
+	missing missingKey // what a token lacked that was refused for nothing else
 }
 
 func (x *decider) decide(s *policydata.Snapshot, ask asking, req *authorize.Request) (verdict, error) {
@@ -125,6 +148,9 @@ func (x *decider) decide(s *policydata.Snapshot, ask asking, req *authorize.Requ
 	}
 	d := ask(x.engine, req)
 	v := verdict{reason: d.Reason, issuer: strings.Clone(x.engine.Issuer()), user: strings.Clone(d.User)}
+	if iss, kid, ok := x.engine.MissingKey(); ok {
+		v.missing = missingKey{strings.Clone(iss), strings.Clone(kid)}
+	}
 	if d.Service == "" {
 		id := x.engine.Identity()
 		v.writer = grants.Writer{User: v.user, Groups: cloned(id.Groups), Roles: cloned(id.Roles)}

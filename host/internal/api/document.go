@@ -17,8 +17,8 @@ type Document struct {
 	Status any `json:"status,omitempty"`
 }
 
-// documentOf returns the document of an entity.
-func documentOf(e model.Entity) (Document, error) {
+// DocumentOf returns the document of an entity, without a status.
+func DocumentOf(e model.Entity) (Document, error) {
 	spec, err := json.Marshal(e)
 	if err != nil {
 		return Document{}, err

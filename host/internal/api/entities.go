@@ -62,7 +62,7 @@ func nameOf(e model.Entity) string { return e.Meta().Name }
 
 // document returns an entity with what the host has to report about it.
 func (a *api) document(e model.Entity) (Document, error) {
-	doc, err := documentOf(e)
+	doc, err := DocumentOf(e)
 	if err == nil && e.Kind() == model.KindIssuer && a.Keys != nil {
 		if status, ok := a.Keys.Status(e.Meta().Name); ok {
 			doc.Status = status

@@ -133,7 +133,7 @@ func (d *Directory) run(ctx context.Context, plan func(*image) (*change, error),
 func (d *Directory) applied(prev *model.State, docs []model.Entity, o Options) (*model.State, error) {
 	next := prev.With(docs)
 	if o.Prune {
-		next = next.Without(undescribed(prev, docs))
+		next = next.Without(Undescribed(prev, docs))
 	}
 	var problems model.Problems
 	times := make(map[model.Key]int, len(docs))
@@ -166,8 +166,9 @@ func (d *Directory) applied(prev *model.State, docs []model.Entity, o Options) (
 	return next, err
 }
 
-// undescribed returns the keys of what is in s, not in docs, and not reserved.
-func undescribed(s *model.State, docs []model.Entity) []model.Key {
+// Undescribed returns the keys of what is in s, not in docs, and not reserved:
+// what pruning deletes.
+func Undescribed(s *model.State, docs []model.Entity) []model.Key {
 	described := make(map[model.Key]bool, len(docs))
 	for _, e := range docs {
 		described[model.KeyOf(e)] = true

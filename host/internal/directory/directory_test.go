@@ -309,7 +309,10 @@ func TestPruneLeavesReservedEntitiesAlone(t *testing.T) {
 			t.Fatal(err)
 		}
 		keys := slices.DeleteFunc(keysBelow(t, s, "auth/"), func(k string) bool { return strings.Contains(k, "credentials") })
-		want := []string{"auth/policies/admin", "auth/users/admin", "auth/users/admin/policies/admin", "auth/users/only"}
+		want := []string{
+			"auth/policies/admin", "auth/policies/editor", "auth/policies/viewer",
+			"auth/users/admin", "auth/users/admin/policies/admin", "auth/users/only",
+		}
 		if diff := cmp.Diff(want, keys); diff != "" {
 			t.Errorf("force %t: keys (-want +got):\n%s", force, diff)
 		}
