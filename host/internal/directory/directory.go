@@ -140,9 +140,10 @@ func (d *Directory) commit(tx store.Tx, prev *image, c *change) (*image, error) 
 	for _, key := range prev.dangling {
 		w.delete(key)
 	}
-	w.state(prev.state, c.state)
+	diffs := differences(prev.state, c.state)
+	w.state(prev.state, c.state, diffs)
 	w.revoked(prev.state, c.state)
-	if cred, ok := prev.credentials[c.withdrawn]; ok {
+	if cred, ok := prev.credentials.get(c.withdrawn); ok {
 		w.delete(credentialsKey(cred.owner, c.withdrawn))
 	}
 	for _, key := range slices.Sorted(maps.Keys(c.extra)) {
@@ -155,25 +156,34 @@ func (d *Directory) commit(tx store.Tx, prev *image, c *change) (*image, error) 
 			Epoch: prev.Epoch, Generation: prev.Generation + 1, Created: d.now().Unix(),
 			Bootstrapped: prev.Bootstrapped || c.bootstrap,
 		},
-		state:       &state,
-		credentials: map[string]credential{},
-	}
-	for _, creds := range []map[string]credential{prev.credentials, c.added} {
-		for id, cred := range creds {
-			if e, ok := c.state.Get(cred.owner); ok && e.Meta().ID == cred.OwnerID && id != c.withdrawn {
-				next.credentials[id] = cred
-			}
-		}
+		state: &state,
+		index: c.index(prev, diffs),
 	}
 	value, err := json.Marshal(next.storedGeneration)
 	if err != nil {
 		return nil, err
 	}
+	next.raw = string(value)
 	w.put(generationKey, value)
 	if prev.Generation == 0 {
 		w.put(formatKey, []byte(format))
 	}
 	return next, w.err
+}
+
+// index returns what becomes of the index of prev.
+func (c *change) index(prev *image, diffs []difference) index {
+	e := prev.index.edit()
+	for _, diff := range diffs {
+		e.entity(diff)
+	}
+	if c.withdrawn != "" {
+		e.removeCredential(c.withdrawn)
+	}
+	for id, cred := range c.added {
+		e.addCredential(id, cred)
+	}
+	return e.done()
 }
 
 // writer writes to a transaction until an error.
@@ -196,8 +206,8 @@ func (w *writer) delete(key string) {
 
 // state writes what differs between prev and next. Of what is deleted, the
 // secondary indexes go first, then the entity, then whatever is found below it.
-func (w *writer) state(prev, next *model.State) {
-	for _, diff := range differences(prev, next) {
+func (w *writer) state(prev, next *model.State, diffs []difference) {
+	for _, diff := range diffs {
 		old, new := w.rows(prev, diff.old), w.rows(next, diff.new)
 		if w.err != nil {
 			return

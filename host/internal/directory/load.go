@@ -35,45 +35,48 @@ type storedGeneration struct {
 // image is the content of the store at one generation. It is never modified.
 type image struct {
 	storedGeneration
-	state       *model.State
-	credentials map[string]credential // by access key id
-	dangling    []string              // keys that count for nothing
+	index
+	state    *model.State
+	raw      string   // the value of generationKey
+	dangling []string // keys that count for nothing
 }
 
 // read returns the content of the store: the image in memory if it is of the
 // generation that r sees.
 func (d *Directory) read(r store.Reader) (*image, error) {
-	g, err := readGeneration(r)
-	if err != nil {
+	value, err := r.Get(generationKey)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return nil, err
 	}
 	d.mu.Lock()
 	cached := d.cached
 	d.mu.Unlock()
-	if cached != nil && cached.storedGeneration == g {
+	if cached != nil && cached.raw == string(value) {
 		return cached, nil
+	}
+	g, err := readGeneration(r, value)
+	if err != nil {
+		return nil, err
 	}
 	img, err := load(r)
 	if err != nil {
 		return nil, err
 	}
-	img.storedGeneration = g
+	img.storedGeneration, img.raw = g, string(value)
 	return img, nil
 }
 
-func readGeneration(r store.Reader) (storedGeneration, error) {
+// readGeneration decodes the value of generationKey, which is empty in a new
+// store.
+func readGeneration(r store.Reader, value []byte) (storedGeneration, error) {
 	g := storedGeneration{Epoch: 1}
-	value, err := r.Get(generationKey)
-	if errors.Is(err, store.ErrNotFound) {
+	if len(value) == 0 {
 		return g, nil
-	}
-	if err != nil {
-		return g, err
 	}
 	if err := decodeStrict(value, &g); err != nil {
 		return g, fmt.Errorf("key %s: %w", generationKey, err)
 	}
-	value, err = r.Get(formatKey)
+	value, err := r.Get(formatKey)
 	if err != nil {
 		return g, fmt.Errorf("key %s: %w", formatKey, err)
 	}
@@ -123,7 +126,7 @@ func load(r store.Reader) (*image, error) {
 	if err := l.services(); err != nil {
 		return nil, err
 	}
-	return &image{state: l.state(), credentials: l.credentials, dangling: l.dangling}, nil
+	return &image{state: l.state(), index: l.index(), dangling: l.dangling}, nil
 }
 
 func (l *loader) pair(key parsedKey, p store.Pair) error {
@@ -243,6 +246,18 @@ func keptDelegations(list []model.Delegation, gone func(model.Kind, string) bool
 		}
 	}
 	return kept
+}
+
+func (l *loader) index() index {
+	x := newIndex()
+	e := x.edit()
+	for _, entity := range l.entities {
+		e.entity(difference{new: entity})
+	}
+	for id, c := range l.credentials {
+		e.addCredential(id, c)
+	}
+	return e.done()
 }
 
 func (l *loader) state() *model.State {
