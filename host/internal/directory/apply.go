@@ -221,6 +221,15 @@ func (d difference) action() Action {
 	return Updated
 }
 
+// rank orders differences so that each comes after what it may refer to.
+func (d difference) rank() int {
+	k := cmp.Or(d.new, d.old).Kind()
+	if k == model.KindIssuer {
+		return -1 // a ServiceAccount's identities name it
+	}
+	return slices.Index(model.Kinds(), k)
+}
+
 // differences returns what differs. States share what does not, and their lists
 // are sorted, so that this is a walk along both.
 func differences(prev, next *model.State) []difference {

@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -94,6 +95,7 @@ type change struct {
 	withdrawn string                       // an access key id; "": none
 	keys      map[string]*model.IssuerKeys // by issuer; they replace what it had
 	bootstrap bool                         // the first user was made
+	collect   bool                         // look for what counts for nothing once more
 }
 
 // update runs plan on the last image and commits what it returns; nil is
@@ -137,7 +139,15 @@ func (d *Directory) notify() {
 // commit writes the difference between prev and c, and the next generation.
 func (d *Directory) commit(tx store.Tx, prev *image, c *change) (*image, error) {
 	w := &writer{tx: tx}
-	for _, key := range prev.dangling {
+	dangling := prev.dangling
+	if c.collect {
+		fresh, err := load(tx)
+		if err != nil {
+			return nil, err
+		}
+		dangling = fresh.dangling
+	}
+	for _, key := range dangling {
 		w.delete(key)
 	}
 	diffs := differences(prev.state, c.state)
@@ -164,10 +174,10 @@ func (d *Directory) commit(tx store.Tx, prev *image, c *change) (*image, error) 
 		return nil, err
 	}
 	next.raw = string(value)
-	w.put(generationKey, value)
 	if prev.Generation == 0 {
 		w.put(formatKey, []byte(format))
 	}
+	w.put(generationKey, value)
 	return next, w.err
 }
 
@@ -204,25 +214,40 @@ func (w *writer) delete(key string) {
 	}
 }
 
-// state writes what differs between prev and next. Of what is deleted, the
-// secondary indexes go first, then the entity, then whatever is found below it.
+// state writes what differs between prev and next, in an order in which a store
+// that broke off would still have nothing that names what it has not: what is
+// new is put after what it refers to, and what is gone goes before that, the
+// indexes of all first, then the entities, and then whatever is found below
+// them.
 func (w *writer) state(prev, next *model.State, diffs []difference) {
-	for _, diff := range diffs {
+	slices.SortStableFunc(diffs, func(a, b difference) int { return cmp.Compare(a.rank(), b.rank()) })
+	gone := make([][]string, len(diffs)) // what each difference deletes, the entity's own key last
+	for i, diff := range diffs {
 		old, new := w.rows(prev, diff.old), w.rows(next, diff.new)
-		if w.err != nil {
-			return
-		}
-		// In descending order an entity comes after what is below it.
-		for _, key := range slices.Backward(slices.Sorted(maps.Keys(old))) {
-			if _, stays := new[key]; !stays {
-				w.delete(key)
-			}
-		}
 		for _, key := range slices.Sorted(maps.Keys(new)) {
 			if string(old[key]) != string(new[key]) {
 				w.put(key, new[key])
 			}
 		}
+		for _, key := range slices.Backward(slices.Sorted(maps.Keys(old))) {
+			if _, stays := new[key]; !stays {
+				gone[i] = append(gone[i], key)
+			}
+		}
+	}
+	for i, diff := range slices.Backward(diffs) {
+		for _, key := range gone[i] {
+			if diff.new != nil || key != entityKey(model.KeyOf(diff.old)) {
+				w.delete(key)
+			}
+		}
+	}
+	for _, diff := range slices.Backward(diffs) {
+		if diff.new == nil {
+			w.delete(entityKey(model.KeyOf(diff.old)))
+		}
+	}
+	for _, diff := range diffs {
 		if diff.new == nil {
 			w.clear(belowKey(model.KeyOf(diff.old)))
 		}

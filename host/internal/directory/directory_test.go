@@ -24,6 +24,7 @@ var (
 	testChecks = model.Checks{
 		Condition: func(string, []string, []string) error { return nil },
 		Keys:      func([]byte) error { return nil },
+		KeyURL:    func(string) error { return nil },
 	}
 	testTime = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 )

@@ -1,0 +1,35 @@
+package directory
+
+import (
+	"context"
+	"fmt"
+
+	"sallyport/host/internal/store"
+)
+
+// Collect removes what counts for nothing: what refers to entities that are
+// gone, which a crash or a restored file left behind. It reads the whole store
+// for that, and reports how many keys it removed; without any there is no
+// commit.
+func (d *Directory) Collect(ctx context.Context) (removed int, err error) {
+	err = d.store.View(ctx, func(r store.Reader) error {
+		fresh, err := load(r)
+		if err == nil {
+			removed = len(fresh.dangling)
+		}
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("load the directory: %w", err)
+	}
+	if removed == 0 {
+		return 0, nil
+	}
+	_, err = d.update(ctx, func(prev *image) (*change, error) {
+		return &change{state: prev.state, collect: true}, nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	return removed, nil
+}
