@@ -108,19 +108,8 @@ func (e *apiError) Error() string {
 
 // do sends a request and decodes the answer into out.
 func (c *client) do(ctx context.Context, method, path, contentType string, body io.Reader, out any) error {
-	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.server, "/")+path, body)
+	resp, err := c.send(ctx, method, path, contentType, body)
 	if err != nil {
-		return err
-	}
-	req.SetBasicAuth(c.accessKeyID, c.secret)
-	if contentType != "" {
-		req.Header.Set("Content-Type", contentType)
-	}
-	resp, err := c.http.Do(req)
-	if err != nil {
-		if errors.Is(err, syscall.ECONNREFUSED) {
-			err = fmt.Errorf("%w; is the host running (sallyport serve, or sallyport demo)?", err)
-		}
 		return err
 	}
 	defer resp.Body.Close()
@@ -132,6 +121,23 @@ func (c *client) do(ctx context.Context, method, path, contentType string, body 
 		return json.Unmarshal(answer, out)
 	}
 	return errorOf(resp, answer)
+}
+
+// send sends a request and returns the answer, whatever its status.
+func (c *client) send(ctx context.Context, method, path, contentType string, body io.Reader) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.server, "/")+path, body)
+	if err != nil {
+		return nil, err
+	}
+	req.SetBasicAuth(c.accessKeyID, c.secret)
+	if contentType != "" {
+		req.Header.Set("Content-Type", contentType)
+	}
+	resp, err := c.http.Do(req)
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		err = fmt.Errorf("%w; is the host running (sallyport serve, or sallyport demo)?", err)
+	}
+	return resp, err
 }
 
 // errorOf returns the error that an answer is.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,6 +17,7 @@ import (
 	"sallyport/host/internal/directory"
 	"sallyport/host/internal/issuerkeys"
 	"sallyport/host/internal/publish"
+	"sallyport/host/internal/store"
 	"sallyport/policydata"
 )
 
@@ -25,6 +27,7 @@ const maxCheckBytes = 1 << 20
 // Options is what the API serves from.
 type Options struct {
 	Directory *directory.Directory
+	Store     store.Store // of the directory, for backups
 	Publisher *publish.Publisher
 	Keys      *issuerkeys.Keeper
 	Registry  *prometheus.Registry
@@ -39,8 +42,9 @@ type Options struct {
 
 type api struct {
 	Options
-	decider  decider
-	requests *prometheus.CounterVec
+	decider   decider
+	requests  *prometheus.CounterVec
+	backingUp sync.Mutex // held while a backup is taken
 }
 
 // New returns the handler of all paths.

@@ -70,8 +70,7 @@ func (a *api) failApply(w http.ResponseWriter, err error) {
 		failDocuments(w, errs)
 		return
 	}
-	a.Logger.Error("applying documents", "error", err)
-	fail(w, http.StatusInternalServerError, "nothing was applied")
+	a.failCommit(w, err)
 }
 
 // awaitPublished gives the publisher a moment, so that who applied a change and

@@ -31,6 +31,7 @@ func (a *api) resources(mux *http.ServeMux) {
 		a.entities(mux, kind)
 	}
 	a.resource(mux, "/export", methods{http.MethodGet: a.export})
+	a.resource(mux, "/backup", methods{http.MethodGet: a.backup})
 	a.addRelations(mux)
 	a.addCredentials(mux)
 	a.resource(mux, "/revocations", methods{http.MethodGet: a.revocations, http.MethodPost: a.revoke})

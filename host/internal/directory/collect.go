@@ -33,3 +33,20 @@ func (d *Directory) Collect(ctx context.Context) (removed int, err error) {
 	}
 	return removed, nil
 }
+
+// BeginEpoch begins an epoch for what was restored, one that is not below least
+// and that no store of this directory's past was in: since nobody knows how
+// often a backup was restored, it is the time, in seconds since the Unix epoch,
+// unless that is behind. The error is ErrNotFound if nothing was ever committed.
+func (d *Directory) BeginEpoch(ctx context.Context, least uint64) (Revision, error) {
+	img, err := d.update(ctx, func(prev *image) (*change, error) {
+		if prev.Generation == 0 {
+			return nil, fmt.Errorf("a commit: %w", ErrNotFound)
+		}
+		return &change{state: prev.state, epoch: max(prev.Epoch+1, least, uint64(max(0, d.now().Unix())))}, nil
+	})
+	if err != nil {
+		return Revision{}, err
+	}
+	return img.revision(), nil
+}

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -96,6 +97,7 @@ type change struct {
 	keys      map[string]*model.IssuerKeys // by issuer; they replace what it had
 	bootstrap bool                         // the first user was made
 	collect   bool                         // look for what counts for nothing once more
+	epoch     uint64                       // that begins; 0: none does
 }
 
 // update runs plan on the last image and commits what it returns; nil is
@@ -114,12 +116,12 @@ func (d *Directory) update(ctx context.Context, plan func(*image) (*change, erro
 			return err
 		}
 		if img, committed = prev, c != nil; c == nil {
-			return nil
+			return errUnchanged // which a store need not write
 		}
 		img, err = d.commit(tx, prev, c)
 		return err
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, errUnchanged) {
 		return nil, err
 	}
 	d.keep(img)
@@ -128,6 +130,9 @@ func (d *Directory) update(ctx context.Context, plan func(*image) (*change, erro
 	}
 	return img, nil
 }
+
+// errUnchanged ends an Update that has nothing to commit.
+var errUnchanged = errors.New("nothing to commit")
 
 func (d *Directory) notify() {
 	d.mu.Lock()
@@ -163,7 +168,7 @@ func (d *Directory) commit(tx store.Tx, prev *image, c *change) (*image, error) 
 	state.Keys = w.issuerKeys(prev.state, c)
 	next := &image{
 		storedGeneration: storedGeneration{
-			Epoch: prev.Epoch, Generation: prev.Generation + 1, Created: d.now().Unix(),
+			Epoch: max(prev.Epoch, c.epoch), Generation: prev.Generation + 1, Created: d.now().Unix(),
 			Bootstrapped: prev.Bootstrapped || c.bootstrap,
 		},
 		state: &state,

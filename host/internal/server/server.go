@@ -288,7 +288,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	})
 	web := &http.Server{
 		Handler: api.New(api.Options{
-			Directory: s.directory, Publisher: s.publisher, Keys: s.keys, Registry: s.registry,
+			Directory: s.directory, Store: s.store, Publisher: s.publisher, Keys: s.keys, Registry: s.registry,
 			Module: api.NewModule(s.config.Module), Logger: s.config.Logger, Now: time.Now,
 			FirstUserIssuer: s.firstUserIssuer(),
 		}),

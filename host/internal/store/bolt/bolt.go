@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -21,8 +23,6 @@ const FileName = "sallyport.db"
 // DefaultLockTimeout is how long Open waits for another process by default:
 // enough for one that is just shutting down.
 const DefaultLockTimeout = 2 * time.Second
-
-var bucketName = []byte("sallyport")
 
 // Store is a store in one file. Use Open to make one.
 type Store struct {
@@ -40,7 +40,7 @@ func Open(dir string, lockTimeout time.Duration) (*Store, error) {
 		lockTimeout = DefaultLockTimeout
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make data directory: %w", err)
+		return nil, fmt.Errorf("make data directory: %w", translate(err))
 	}
 	path := filepath.Join(dir, FileName)
 	db, err := openFile(path, lockTimeout)
@@ -48,10 +48,14 @@ func Open(dir string, lockTimeout time.Duration) (*Store, error) {
 		return nil, fmt.Errorf("%w: %s is locked; stop the other process, or use another data directory", store.ErrLocked, path)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open store %s: %w", path, err)
+		return nil, fmt.Errorf("open store %s: %w", path, translate(err))
 	}
-	if err := prepare(db, path); err != nil {
-		return nil, errors.Join(fmt.Errorf("open store %s: %w", path, err), db.Close())
+	err = prepare(db, path)
+	if err == nil {
+		err = check(db)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open store %s: %w", path, translate(err)), db.Close())
 	}
 	return &Store{db: db}, nil
 }
@@ -61,7 +65,7 @@ func Open(dir string, lockTimeout time.Duration) (*Store, error) {
 func openFile(path string, lockTimeout time.Duration) (db *bbolt.DB, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			db, err = nil, fmt.Errorf("the file is damaged: %v", r)
+			db, err = nil, fmt.Errorf("%w (%v)", store.ErrDamaged, r)
 		}
 	}()
 	return bbolt.Open(path, 0o600, &bbolt.Options{
@@ -76,9 +80,20 @@ func prepare(db *bbolt.DB, path string) error {
 	if err := os.Chmod(path, 0o600); err != nil {
 		return err
 	}
-	return db.Update(func(tx *bbolt.Tx) error {
-		_, err := tx.CreateBucketIfNotExists(bucketName)
+	ready := false
+	err := db.View(func(tx *bbolt.Tx) error {
+		ready = tx.Bucket(bucketName) != nil && tx.Bucket(plainBucketName) == nil
+		return nil
+	})
+	if err != nil || ready { // on a full disk, too, what there is can be read
 		return err
+	}
+	return db.Update(func(tx *bbolt.Tx) error {
+		bucket, err := tx.CreateBucketIfNotExists(bucketName)
+		if err != nil {
+			return err
+		}
+		return adopt(tx, bucket)
 	})
 }
 
@@ -110,10 +125,19 @@ func (s *Store) Update(ctx context.Context, fn func(store.Tx) error) error {
 func (s *Store) Close() error { return s.db.Close() }
 
 func translate(err error) error {
-	if errors.Is(err, bbolterrors.ErrDatabaseNotOpen) {
+	switch {
+	case errors.Is(err, bbolterrors.ErrDatabaseNotOpen):
 		return store.ErrClosed
+	case isAny(err, syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG):
+		return fmt.Errorf("%w: %w", store.ErrNoSpace, err)
+	case isAny(err, syscall.EROFS, syscall.EACCES, syscall.EPERM):
+		return fmt.Errorf("%w: %w", store.ErrReadOnly, err)
 	}
 	return err
+}
+
+func isAny(err error, targets ...error) bool {
+	return slices.ContainsFunc(targets, func(target error) bool { return errors.Is(err, target) })
 }
 
 // tx is one transaction; bucket is nil when it is over, since bbolt's own
@@ -132,7 +156,7 @@ func (t *tx) Get(key string) ([]byte, error) {
 	if v == nil {
 		return nil, store.ErrNotFound
 	}
-	return v, nil
+	return unsealed(key, v)
 }
 
 func (t *tx) Scan(prefix, from string, limit int) ([]store.Pair, error) {
@@ -146,7 +170,11 @@ func (t *tx) Scan(prefix, from string, limit int) ([]store.Pair, error) {
 		if !strings.HasPrefix(key, prefix) {
 			break
 		}
-		pairs = append(pairs, store.Pair{Key: key, Value: v})
+		value, err := unsealed(key, v)
+		if err != nil {
+			return nil, err
+		}
+		pairs = append(pairs, store.Pair{Key: key, Value: value})
 		if len(pairs) == limit {
 			break
 		}
@@ -161,8 +189,7 @@ func (t *tx) Put(key string, value []byte) error {
 	if key == "" {
 		return store.ErrEmptyKey
 	}
-	// bbolt keeps the slice until the commit, the caller may reuse it.
-	if err := t.bucket.Put([]byte(key), append([]byte{}, value...)); err != nil {
+	if err := t.bucket.Put([]byte(key), sealed(key, value)); err != nil {
 		return fmt.Errorf("put %q: %w", key, err)
 	}
 	return nil

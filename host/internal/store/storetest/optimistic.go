@@ -186,4 +186,3 @@ func (t *optimisticTx) Delete(key string) error {
 	t.writes[key] = nil
 	return nil
 }
-
