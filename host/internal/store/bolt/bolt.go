@@ -114,11 +114,17 @@ func (s *Store) Update(ctx context.Context, fn func(store.Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return translate(s.db.Update(func(btx *bbolt.Tx) error {
+	var refused error
+	err := s.db.Update(func(btx *bbolt.Tx) error {
 		t := &tx{bucket: btx.Bucket(bucketName)}
 		defer t.end()
-		return fn(t)
-	}))
+		refused = fn(t)
+		return refused
+	})
+	if refused != nil {
+		return refused // whatever its words are, it is none of the disk's
+	}
+	return translate(err)
 }
 
 // Close implements store.Store.
@@ -128,16 +134,20 @@ func translate(err error) error {
 	switch {
 	case errors.Is(err, bbolterrors.ErrDatabaseNotOpen):
 		return store.ErrClosed
-	case isAny(err, syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG):
+	case causedBy(err, syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG):
 		return fmt.Errorf("%w: %w", store.ErrNoSpace, err)
-	case isAny(err, syscall.EROFS, syscall.EACCES, syscall.EPERM):
+	case causedBy(err, syscall.EROFS, syscall.EACCES, syscall.EPERM):
 		return fmt.Errorf("%w: %w", store.ErrReadOnly, err)
 	}
 	return err
 }
 
-func isAny(err error, targets ...error) bool {
-	return slices.ContainsFunc(targets, func(target error) bool { return errors.Is(err, target) })
+// causedBy reports whether one of these is why err came. Of growing and syncing
+// its file bbolt has the reason as text only.
+func causedBy(err error, reasons ...syscall.Errno) bool {
+	return err != nil && slices.ContainsFunc(reasons, func(reason syscall.Errno) bool {
+		return errors.Is(err, reason) || strings.HasSuffix(err.Error(), ": "+reason.Error())
+	})
 }
 
 // tx is one transaction; bucket is nil when it is over, since bbolt's own
