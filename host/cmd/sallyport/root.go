@@ -78,7 +78,7 @@ Exit codes: 0 yes, 1 no (denied, refused), 2 error.`,
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError(cmd, err.Error()) })
 	root.AddCommand(
-		newServe(), newDemo(), newApply(), newGet(), newDelete(), newExport(), newBackup(), newRestore(), newRevoke(), newCheck(),
+		newServe(), newDemo(), newApply(), newGet(), newDelete(), newExport(), newAudit(), newBackup(), newRestore(), newRevoke(), newCheck(),
 		newToken(), newSnapshot(), newEnvoy(), newIssuer(),
 	)
 	return root

@@ -47,11 +47,19 @@ func readPage(r *http.Request, more ...string) (q pageQuery, values map[string]s
 	}
 	q = pageQuery{prefix: values["prefix"], after: values["after"], amount: defaultPage}
 	if text, ok := values["amount"]; ok {
-		if q.amount, err = strconv.Atoi(text); err != nil || q.amount < 1 || q.amount > maxPage {
-			return q, nil, fmt.Errorf("parameter amount: want 1 to %d", maxPage)
+		if q.amount, err = amountOf(text); err != nil {
+			return q, nil, err
 		}
 	}
 	return q, values, nil
+}
+
+func amountOf(text string) (int, error) {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > maxPage {
+		return 0, fmt.Errorf("parameter amount: want 1 to %d", maxPage)
+	}
+	return n, nil
 }
 
 // cut returns the page of a list, which is sorted by what name returns.

@@ -31,6 +31,7 @@ func (a *api) resources(mux *http.ServeMux) {
 		a.entities(mux, kind)
 	}
 	a.resource(mux, "/export", methods{http.MethodGet: a.export})
+	a.resource(mux, "/audit", methods{http.MethodGet: a.audit})
 	a.resource(mux, "/backup", methods{http.MethodGet: a.backup})
 	a.addRelations(mux)
 	a.addCredentials(mux)

@@ -33,7 +33,7 @@ func (d *Directory) EnsureAdmin(ctx context.Context) (*Credentials, error) {
 			return nil, fmt.Errorf("first start: %w", err)
 		}
 		giveIDs(next)
-		return d.addCredentials(&change{state: next, bootstrap: true}, model.Key{Kind: model.KindUser, Name: AdminName}, creds)
+		return d.addCredentials(&change{state: next, bootstrap: true, part: "first start"}, model.Key{Kind: model.KindUser, Name: AdminName}, creds)
 	})
 	if err != nil || !first {
 		return nil, err

@@ -26,7 +26,7 @@ func (d *Directory) Collect(ctx context.Context) (removed int, err error) {
 		return 0, nil
 	}
 	_, err = d.update(ctx, func(prev *image) (*change, error) {
-		return &change{state: prev.state, collect: true}, nil
+		return &change{state: prev.state, collect: true, part: "collector"}, nil
 	})
 	if err != nil {
 		return 0, err
@@ -43,7 +43,7 @@ func (d *Directory) BeginEpoch(ctx context.Context, least uint64) (Revision, err
 		if prev.Generation == 0 {
 			return nil, fmt.Errorf("a commit: %w", ErrNotFound)
 		}
-		return &change{state: prev.state, epoch: max(prev.Epoch+1, least, uint64(max(0, d.now().Unix())))}, nil
+		return &change{state: prev.state, part: "restore", epoch: max(prev.Epoch+1, least, uint64(max(0, d.now().Unix())))}, nil
 	})
 	if err != nil {
 		return Revision{}, err

@@ -98,6 +98,7 @@ type change struct {
 	bootstrap bool                         // the first user was made
 	collect   bool                         // look for what counts for nothing once more
 	epoch     uint64                       // that begins; 0: none does
+	part      string                       // of the host, if it is no actor's write
 }
 
 // update runs plan on the last image and commits what it returns; nil is
@@ -118,7 +119,7 @@ func (d *Directory) update(ctx context.Context, plan func(*image) (*change, erro
 		if img, committed = prev, c != nil; c == nil {
 			return errUnchanged // which a store need not write
 		}
-		img, err = d.commit(tx, prev, c)
+		img, err = d.commit(tx, prev, c, actorOf(ctx, c.part))
 		return err
 	})
 	if err != nil && !errors.Is(err, errUnchanged) {
@@ -142,7 +143,7 @@ func (d *Directory) notify() {
 }
 
 // commit writes the difference between prev and c, and the next generation.
-func (d *Directory) commit(tx store.Tx, prev *image, c *change) (*image, error) {
+func (d *Directory) commit(tx store.Tx, prev *image, c *change, actor Actor) (*image, error) {
 	w := &writer{tx: tx}
 	dangling := prev.dangling
 	if c.collect {
@@ -174,6 +175,7 @@ func (d *Directory) commit(tx store.Tx, prev *image, c *change) (*image, error) 
 		state: &state,
 		index: c.index(prev, diffs),
 	}
+	w.audit(prev, next, c, diffs, actor)
 	value, err := json.Marshal(next.storedGeneration)
 	if err != nil {
 		return nil, err

@@ -30,6 +30,8 @@ type storedGeneration struct {
 	Created    int64  `json:"created"` // seconds since the Unix epoch
 	// Bootstrapped is true once the first user was made.
 	Bootstrapped bool `json:"bootstrapped,omitempty"`
+	// Audit is the number of the last audit record.
+	Audit uint64 `json:"audit,omitempty"`
 }
 
 // image is the content of the store at one generation. It is never modified.
@@ -97,7 +99,7 @@ type loader struct {
 }
 
 func load(r store.Reader) (*image, error) {
-	pairs, err := r.Scan(authPrefix, "", 0)
+	pairs, err := entityPairs(r)
 	if err != nil {
 		return nil, err
 	}
@@ -127,6 +129,30 @@ func load(r store.Reader) (*image, error) {
 		return nil, err
 	}
 	return &image{state: l.state(), index: l.index(), dangling: l.dangling}, nil
+}
+
+// entityPairs returns all that is below authPrefix but audit records, which are
+// many and no part of the state.
+func entityPairs(r store.Reader) ([]store.Pair, error) {
+	var all []store.Pair
+	for from := authPrefix; ; {
+		next, err := r.Scan(authPrefix, from, 1)
+		if err != nil || len(next) == 0 {
+			return all, err
+		}
+		collection, _, _ := strings.Cut(strings.TrimPrefix(next[0].Key, authPrefix), "/")
+		prefix := authPrefix + collection
+		if prefix+"/" != auditPrefix {
+			pairs, err := r.Scan(prefix, from, 0)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, pairs...)
+			from = pairs[len(pairs)-1].Key + "\x00"
+			continue
+		}
+		from = auditPrefix[:len(auditPrefix)-1] + "0" // "0" is what comes behind "/"
+	}
 }
 
 func (l *loader) pair(key parsedKey, p store.Pair) error {

@@ -249,6 +249,9 @@ func race(t *testing.T, s store.Store, rng *rand.Rand, victim model.Key) (delete
 	for _, k := range racers() {
 		deleteIfThere(t, one, k)
 	}
+	if _, err := one.TrimAudit(ctx, directory.AuditLimits{Records: 50}); err != nil {
+		t.Error(err)
+	}
 	return deleted
 }
 

@@ -21,6 +21,9 @@ func (s *Server) collect(ctx context.Context, tick <-chan time.Time) {
 		for what, remove := range map[string]func(context.Context) (int, error){
 			"revoked tokens that have expired":      s.directory.CollectRevoked,
 			"keys of what was deleted in the store": s.directory.Collect,
+			"old audit records": func(ctx context.Context) (int, error) {
+				return s.directory.TrimAudit(ctx, s.config.Audit)
+			},
 		} {
 			switch removed, err := remove(ctx); {
 			case err != nil && ctx.Err() == nil:

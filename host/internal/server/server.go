@@ -55,6 +55,9 @@ type Config struct {
 	RemoveToken     bool
 	IdentityHeaders bool
 
+	// Audit bounds the audit records that are kept.
+	Audit directory.AuditLimits
+
 	// FirstCredentials is called once in the life of a store with the access key
 	// of its first user, whose secret can't be had again. An error of it ends
 	// New.
