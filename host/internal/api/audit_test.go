@@ -29,6 +29,7 @@ spec: {policies: [operate]}
 func TestAuditSaysWhoWrote(t *testing.T) {
 	f := newFixture(t, options{})
 	f.apply(t, operators)
+	decode[api.Committed](t, f.send("PUT", "/api/v1/groups/other", `{"apiVersion":"sallyport/v1","kind":"Group","metadata":{"name":"other"},"spec":{}}`))
 	token := f.token(t, devissuer.MintRequest{User: "tess", Groups: []string{"operators"}, TTL: time.Hour})
 	put := f.admin("PUT", "/api/v1/users/eric", bytes.NewReader([]byte(`{"apiVersion":"sallyport/v1","kind":"User","metadata":{"name":"eric"},"spec":{}}`)))
 	put.Header.Set("Authorization", "Bearer "+token)
@@ -43,14 +44,14 @@ func TestAuditSaysWhoWrote(t *testing.T) {
 		actors = append(actors, r.Actor)
 	}
 	admin := directory.Actor{User: "admin", AccessKeyID: f.key}
-	start := directory.Actor{Host: "first start"}
-	if diff := cmp.Diff([]directory.Actor{start, start, start, admin, admin, {User: "tess", Issuer: devissuer.Iss}}, actors); diff != "" {
+	start, inside := directory.Actor{Host: "first start"}, directory.Actor{Host: "host"}
+	if diff := cmp.Diff([]directory.Actor{start, start, start, inside, inside, admin, {User: "tess", Issuer: devissuer.Iss}}, actors); diff != "" {
 		t.Errorf("actors (-want +got):\n%s", diff)
 	}
 	if got := page("?user=tess"); len(got.Results) != 1 || got.Results[0].Name != "eric" || got.Pagination.HasMore {
 		t.Errorf("of a user: %+v", got)
 	}
-	if got := page("?amount=1"); got.Results[0].Name != "eric" || got.Pagination.NextOffset != "6" {
+	if got := page("?amount=1"); got.Results[0].Name != "eric" || got.Pagination.NextOffset != "7" {
 		t.Errorf("the newest: %+v", got)
 	}
 	for query, want := range map[string]string{

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -118,8 +119,10 @@ func (s *Store) Update(ctx context.Context, fn func(store.Tx) error) error {
 	err := s.db.Update(func(btx *bbolt.Tx) error {
 		t := &tx{bucket: btx.Bucket(bucketName)}
 		defer t.end()
-		refused = fn(t)
-		return refused
+		if refused = fn(t); refused != nil {
+			return refused
+		}
+		return t.flush()
 	})
 	if refused != nil {
 		return refused // whatever its words are, it is none of the disk's
@@ -154,15 +157,48 @@ func causedBy(err error, reasons ...syscall.Errno) bool {
 // behaviour after that point is undefined.
 type tx struct {
 	bucket *bbolt.Bucket
+	// pending are the writes that the bucket does not have yet, nil for what is
+	// deleted. bbolt keeps what a transaction puts between two keys in one list,
+	// into which each insertion moves what is behind it: of many, in the order of
+	// keys, none moves more than a page.
+	pending map[string][]byte
 }
 
 func (t *tx) end() { t.bucket = nil }
+
+// flush makes the pending writes.
+func (t *tx) flush() error {
+	for _, key := range slices.Sorted(maps.Keys(t.pending)) {
+		record := t.pending[key]
+		err := error(nil)
+		if record == nil {
+			err = t.bucket.Delete([]byte(key))
+		} else {
+			err = t.bucket.Put([]byte(key), record)
+		}
+		if err != nil {
+			return fmt.Errorf("write %q: %w", key, err)
+		}
+	}
+	clear(t.pending)
+	return nil
+}
+
+func (t *tx) write(key string, record []byte) {
+	if t.pending == nil {
+		t.pending = map[string][]byte{}
+	}
+	t.pending[key] = record
+}
 
 func (t *tx) Get(key string) ([]byte, error) {
 	if t.bucket == nil {
 		return nil, store.ErrDone
 	}
-	v := t.bucket.Get([]byte(key))
+	v, written := t.pending[key]
+	if !written {
+		v = t.bucket.Get([]byte(key))
+	}
 	if v == nil {
 		return nil, store.ErrNotFound
 	}
@@ -172,6 +208,9 @@ func (t *tx) Get(key string) ([]byte, error) {
 func (t *tx) Scan(prefix, from string, limit int) ([]store.Pair, error) {
 	if t.bucket == nil {
 		return nil, store.ErrDone
+	}
+	if err := t.flush(); err != nil {
+		return nil, err
 	}
 	var pairs []store.Pair
 	c := t.bucket.Cursor()
@@ -199,9 +238,7 @@ func (t *tx) Put(key string, value []byte) error {
 	if key == "" {
 		return store.ErrEmptyKey
 	}
-	if err := t.bucket.Put([]byte(key), sealed(key, value)); err != nil {
-		return fmt.Errorf("put %q: %w", key, err)
-	}
+	t.write(key, sealed(key, value))
 	return nil
 }
 
@@ -209,8 +246,6 @@ func (t *tx) Delete(key string) error {
 	if t.bucket == nil {
 		return store.ErrDone
 	}
-	if err := t.bucket.Delete([]byte(key)); err != nil {
-		return fmt.Errorf("delete %q: %w", key, err)
-	}
+	t.write(key, nil)
 	return nil
 }

@@ -28,8 +28,8 @@ func checksum(key string, value []byte) uint32 {
 	return crc32.Update(crc32.Checksum([]byte(key), castagnoli), castagnoli, value)
 }
 
-// sealed returns a copy of value with its checksum. bbolt keeps it until the
-// commit, and the caller may reuse its own.
+// sealed returns a copy of value with its checksum. It is kept until the commit,
+// and the caller may reuse its own.
 func sealed(key string, value []byte) []byte {
 	out := make([]byte, 0, len(value)+checksumBytes)
 	return binary.LittleEndian.AppendUint32(append(out, value...), checksum(key, value))
