@@ -63,6 +63,8 @@ func (a *api) failWrite(w http.ResponseWriter, err error) {
 func (a *api) failCommit(w http.ResponseWriter, err error) {
 	a.Logger.Error("changing the directory", "error", err)
 	switch {
+	case errors.Is(err, directory.ErrTooLarge):
+		fail(w, http.StatusUnprocessableEntity, "nothing was changed: "+err.Error())
 	case errors.Is(err, store.ErrNoSpace):
 		fail(w, http.StatusInsufficientStorage, "nothing was changed: the host's disk is full, or what it may use of it; what is in force stays in force")
 	case errors.Is(err, store.ErrReadOnly):

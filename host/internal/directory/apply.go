@@ -91,7 +91,7 @@ func (d *Directory) write(ctx context.Context, o Options, docsOf func(*model.Sta
 		if !changed(changes) {
 			return nil, nil
 		}
-		giveIDs(next)
+		giveIDs(prev.state, next)
 		return &change{state: next}, o.permit(prev.state, next)
 	}
 	img, err := d.run(ctx, plan, o.DryRun)
@@ -197,10 +197,10 @@ func (d *Directory) Delete(ctx context.Context, k model.Key, o Options) (Result,
 
 // giveIDs gives ids to the entities that have none: those that With has just
 // made and nobody else knows.
-func giveIDs(s *model.State) {
-	for _, e := range s.Entities() {
-		if e.Meta().ID == "" {
-			e.Meta().ID = newID()
+func giveIDs(prev, next *model.State) {
+	for _, diff := range differences(prev, next) {
+		if diff.new != nil && diff.new.Meta().ID == "" {
+			diff.new.Meta().ID = newID()
 		}
 	}
 }

@@ -32,7 +32,7 @@ func (d *Directory) EnsureAdmin(ctx context.Context) (*Credentials, error) {
 		if err != nil {
 			return nil, fmt.Errorf("first start: %w", err)
 		}
-		giveIDs(next)
+		giveIDs(prev.state, next)
 		return d.addCredentials(&change{state: next, bootstrap: true, part: "first start"}, model.Key{Kind: model.KindUser, Name: AdminName}, creds)
 	})
 	if err != nil || !first {

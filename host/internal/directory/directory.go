@@ -22,6 +22,7 @@ type Directory struct {
 	store  store.Store
 	checks model.Checks
 	now    func() time.Time
+	sizes  Sizes
 
 	mu      sync.Mutex
 	cached  *image        // guarded by mu; the last one seen, nil at first
@@ -175,6 +176,11 @@ func (d *Directory) commit(tx store.Tx, prev *image, c *change, actor Actor) (*i
 		state: &state,
 		index: c.index(prev, diffs),
 	}
+	bound, err := d.bound(prev, c, &state, diffs)
+	if err != nil {
+		return nil, err
+	}
+	next.bound = bound
 	w.audit(prev, next, c, diffs, actor)
 	value, err := json.Marshal(next.storedGeneration)
 	if err != nil {

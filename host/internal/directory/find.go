@@ -7,8 +7,8 @@ import (
 )
 
 // FindUsers returns the users that have a value in a field in the order of
-// their names. Emails and external ids are what somebody wrote, so there may be
-// several.
+// their names. No two have the same, but emails that differ in case only are
+// found alike.
 func (d *Directory) FindUsers(ctx context.Context, field UserField, value string) ([]*model.User, error) {
 	img, err := d.view(ctx)
 	if err != nil {

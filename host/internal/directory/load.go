@@ -41,6 +41,7 @@ type image struct {
 	state    *model.State
 	raw      string   // the value of generationKey
 	dangling []string // keys that count for nothing
+	bound    int      // what the state's snapshot has at most; 0: not known
 }
 
 // read returns the content of the store: the image in memory if it is of the

@@ -1,8 +1,8 @@
 package model
 
 import (
-	"cmp"
 	"iter"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -168,25 +168,22 @@ func merge[E Entity](list []E, entities []Entity) []E {
 	if len(put) == 0 {
 		return list
 	}
-	merged := make([]E, 0, len(list)+len(put))
-	for _, old := range list {
-		e, ok := put[old.Meta().Name]
-		if !ok {
-			merged = append(merged, old)
-			continue
-		}
-		delete(put, old.Meta().Name)
-		e.Meta().ID = old.Meta().ID
-		if reflect.DeepEqual(e, old) {
-			e = old
+	merged, rest := make([]E, 0, len(list)+len(put)), list
+	for _, name := range slices.Sorted(maps.Keys(put)) {
+		e := put[name]
+		i, found := position(rest, name)
+		merged = append(merged, rest[:i]...)
+		if rest = rest[i:]; found {
+			old := rest[0]
+			e.Meta().ID = old.Meta().ID
+			if reflect.DeepEqual(e, old) {
+				e = old
+			}
+			rest = rest[1:]
 		}
 		merged = append(merged, e)
 	}
-	for _, e := range put {
-		merged = append(merged, e)
-	}
-	slices.SortFunc(merged, func(a, b E) int { return cmp.Compare(a.Meta().Name, b.Meta().Name) })
-	return merged
+	return append(merged, rest...)
 }
 
 // Without returns the state without the entities that keys name, and without

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"sallyport/host/internal/api"
+	"sallyport/host/internal/compile"
 	"sallyport/host/internal/condition"
 	"sallyport/host/internal/devissuer"
 	"sallyport/host/internal/directory"
@@ -164,6 +165,7 @@ func (s *Server) newPublisher() (*publish.Publisher, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.directory.LimitSize(compile.New().Sizes(extra...))
 	return publish.New(publish.Options{
 		Directory: s.directory,
 		Key:       s.key,
