@@ -25,7 +25,7 @@ type Directory struct {
 	sizes  Sizes
 
 	mu      sync.Mutex
-	cached  *image        // guarded by mu; the last one seen, nil at first
+	recent  []*image      // guarded by mu; the newest last, perhaps with some that were never committed
 	changed chan struct{} // guarded by mu; closed and replaced by each commit
 }
 
@@ -69,24 +69,34 @@ func (d *Directory) view(ctx context.Context) (*image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load the directory: %w", err)
 	}
-	d.keep(img)
 	return img, nil
 }
 
-// keep remembers img unless a later one is known.
+// maxRecent is how many images are kept: while one is written, those who began
+// to read earlier still see the one before.
+const maxRecent = 8
+
+// keep remembers an image. It does so before that is committed, since whoever
+// comes next looks for it at once; an image is found by what only its own commit
+// wrote, so one that came to nothing is never found.
 func (d *Directory) keep(img *image) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.cached == nil || d.cached.before(img) {
-		d.cached = img
+	if d.recent = append(d.recent, img); len(d.recent) > maxRecent {
+		d.recent = slices.Clone(d.recent[1:])
 	}
 }
 
-func (g *storedGeneration) before(img *image) bool {
-	if g.Epoch != img.Epoch {
-		return g.Epoch < img.Epoch
+// known returns the image whose generation has a value in the store.
+func (d *Directory) known(value []byte) (*image, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, img := range slices.Backward(d.recent) {
+		if img.raw == string(value) {
+			return img, true
+		}
 	}
-	return g.Generation < img.Generation
+	return nil, false
 }
 
 // change is what a write makes of an image.
@@ -126,7 +136,6 @@ func (d *Directory) update(ctx context.Context, plan func(*image) (*change, erro
 	if err != nil && !errors.Is(err, errUnchanged) {
 		return nil, err
 	}
-	d.keep(img)
 	if committed {
 		d.notify()
 	}
@@ -171,7 +180,7 @@ func (d *Directory) commit(tx store.Tx, prev *image, c *change, actor Actor) (*i
 	next := &image{
 		storedGeneration: storedGeneration{
 			Epoch: max(prev.Epoch, c.epoch), Generation: prev.Generation + 1, Created: d.now().Unix(),
-			Bootstrapped: prev.Bootstrapped || c.bootstrap,
+			Bootstrapped: prev.Bootstrapped || c.bootstrap, Commit: newID(),
 		},
 		state: &state,
 		index: c.index(prev, diffs),
@@ -191,6 +200,7 @@ func (d *Directory) commit(tx store.Tx, prev *image, c *change, actor Actor) (*i
 		w.put(formatKey, []byte(format))
 	}
 	w.put(generationKey, value)
+	d.keep(next)
 	return next, w.err
 }
 

@@ -28,6 +28,9 @@ type storedGeneration struct {
 	Epoch      uint64 `json:"epoch"`
 	Generation uint64 `json:"generation"`
 	Created    int64  `json:"created"` // seconds since the Unix epoch
+	// Commit is a random id: what was read at one value of this can be kept for
+	// as long as that is the value.
+	Commit string `json:"commit,omitempty"`
 	// Bootstrapped is true once the first user was made.
 	Bootstrapped bool `json:"bootstrapped,omitempty"`
 	// Audit is the number of the last audit record.
@@ -51,11 +54,8 @@ func (d *Directory) read(r store.Reader) (*image, error) {
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return nil, err
 	}
-	d.mu.Lock()
-	cached := d.cached
-	d.mu.Unlock()
-	if cached != nil && cached.raw == string(value) {
-		return cached, nil
+	if img, ok := d.known(value); ok {
+		return img, nil
 	}
 	g, err := readGeneration(r, value)
 	if err != nil {
@@ -66,6 +66,7 @@ func (d *Directory) read(r store.Reader) (*image, error) {
 		return nil, err
 	}
 	img.storedGeneration, img.raw = g, string(value)
+	d.keep(img)
 	return img, nil
 }
 
