@@ -122,9 +122,9 @@ func TestARecreatedEntityGetsNothingBackInRaces(t *testing.T) {
 		open   func(*testing.T) store.Store
 		normal int
 	}{
-		"mem":        {func(*testing.T) store.Store { return mem.New() }, 500},
-		"optimistic": {func(*testing.T) store.Store { return storetest.NewOptimistic() }, 200},
-		"bolt":       {openBolt, 20},
+		"mem":        {func(*testing.T) store.Store { return mem.New() }, 100},
+		"optimistic": {func(*testing.T) store.Store { return storetest.NewOptimistic() }, 40},
+		"bolt":       {openBolt, 8},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := tt.open(t)
