@@ -217,6 +217,18 @@ func (h *Host) credentials() []string {
 	return lines
 }
 
+// Credentials returns the first access key and its secret.
+func (h *Host) Credentials() (accessKeyID, secret string) {
+	h.t.Helper()
+	lines := h.credentials()
+	_, accessKeyID, _ = strings.Cut(lines[0], "=")
+	_, secret, _ = strings.Cut(lines[1], "=")
+	return accessKeyID, secret
+}
+
+// PID returns the process.
+func (h *Host) PID() int { return h.cmd.Process.Pid }
+
 // Apply applies documents and returns the generation that they made.
 func (h *Host) Apply(yaml string, args ...string) string {
 	h.t.Helper()

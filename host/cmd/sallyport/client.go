@@ -167,17 +167,9 @@ func (e *apiError) Error() string {
 
 // do sends a request and decodes the answer into out.
 func (c *client) do(ctx context.Context, method, path, contentType string, body io.Reader, out any) error {
-	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.server, "/")+path, body)
+	resp, err := c.send(ctx, method, path, contentType, body)
 	if err != nil {
 		return err
-	}
-	req.SetBasicAuth(c.accessKeyID, c.secret)
-	if contentType != "" {
-		req.Header.Set("Content-Type", contentType)
-	}
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return explainCall(err)
 	}
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes))
@@ -188,6 +180,23 @@ func (c *client) do(ctx context.Context, method, path, contentType string, body 
 		return json.Unmarshal(answer, out)
 	}
 	return errorOf(resp, answer)
+}
+
+// send sends a request and returns the answer, whatever its status.
+func (c *client) send(ctx context.Context, method, path, contentType string, body io.Reader) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.server, "/")+path, body)
+	if err != nil {
+		return nil, err
+	}
+	req.SetBasicAuth(c.accessKeyID, c.secret)
+	if contentType != "" {
+		req.Header.Set("Content-Type", contentType)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, explainCall(err)
+	}
+	return resp, nil
 }
 
 // errorOf returns the error that an answer is.
@@ -208,18 +217,18 @@ func errorOf(resp *http.Response, answer []byte) *apiError {
 // apply sends documents, and tests that they must pass, under the names of their
 // files.
 func (c *client) apply(ctx context.Context, files, tests []manifest.File, query string) (result api.Applied, err error) {
-	err = c.send(ctx, "/api/v1/apply"+query, files, tests, &result)
+	err = c.sendFiles(ctx, "/api/v1/apply"+query, files, tests, &result)
 	return result, err
 }
 
 // test has the host run tests on what it has.
 func (c *client) test(ctx context.Context, tests []manifest.File) (*policytest.Report, error) {
 	report := &policytest.Report{}
-	return report, c.send(ctx, "/api/v1/test", nil, tests, report)
+	return report, c.sendFiles(ctx, "/api/v1/test", nil, tests, report)
 }
 
-// send sends files as a form.
-func (c *client) send(ctx context.Context, path string, files, tests []manifest.File, out any) error {
+// sendFiles sends files as a form.
+func (c *client) sendFiles(ctx context.Context, path string, files, tests []manifest.File, out any) error {
 	var body bytes.Buffer
 	form := multipart.NewWriter(&body)
 	for name, list := range map[string][]manifest.File{"file": files, "test": tests} {

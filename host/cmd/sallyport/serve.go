@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -54,6 +55,8 @@ func addServerFlags(cmd *cobra.Command, c *host.Config) {
 	f.StringVar(&c.DataDir, "data-dir", defaultDataDir, "directory of the store and the keys")
 	f.StringVar(&c.HTTPAddr, "http", defaultHTTPAddr, "address of the API")
 	f.StringVar(&c.XDSAddr, "xds", defaultXDSAddr, "address of xDS")
+	f.IntVar(&c.Audit.Records, "audit-records", 100_000, "how many audit records are kept; 0: all")
+	f.DurationVar(&c.Audit.Age, "audit-age", 400*24*time.Hour, "for how long audit records are kept; 0: for ever")
 	f.BoolVar(&c.IdentityHeaders, "identity-headers", false,
 		"have proxies send x-sallyport-user, -groups and -generation to the upstream")
 	f.BoolVar(&c.IssuerAllowHTTP, strings.TrimPrefix(keyfetch.AllowHTTPFlag, "--"), false,

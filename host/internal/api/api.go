@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,6 +20,7 @@ import (
 	"sallyport/host/internal/issuerkeys"
 	"sallyport/host/internal/logins"
 	"sallyport/host/internal/publish"
+	"sallyport/host/internal/store"
 	"sallyport/policydata"
 )
 
@@ -28,6 +30,7 @@ const maxCheckBytes = 1 << 20
 // Options is what the API serves from.
 type Options struct {
 	Directory *directory.Directory
+	Store     store.Store // of the directory, for backups
 	Publisher *publish.Publisher
 	Keys      *issuerkeys.Keeper
 	Registry  *prometheus.Registry
@@ -46,10 +49,11 @@ type Options struct {
 
 type api struct {
 	Options
-	decider  decider
-	routes   []string          // that mean something, "GET /healthz"
-	compiler *compile.Compiler // of states that tests are run on
-	requests *prometheus.CounterVec
+	decider   decider
+	routes    []string          // that mean something, "GET /healthz"
+	compiler  *compile.Compiler // of states that tests are run on
+	requests  *prometheus.CounterVec
+	backingUp sync.Mutex // held while a backup is taken
 
 	logins       *logins.Limiter
 	failedLogins *prometheus.CounterVec

@@ -78,8 +78,7 @@ func (a *api) failApply(w http.ResponseWriter, err error) {
 		writeProblem(w, Problem{Status: http.StatusUnprocessableEntity, Detail: failed.Error(), Tests: failed.report})
 		return
 	}
-	a.Logger.Error("applying documents", "error", err)
-	fail(w, http.StatusInternalServerError, "nothing was applied")
+	a.failCommit(w, err)
 }
 
 // awaitPublished gives the publisher a moment, so that who applied a change and

@@ -68,7 +68,11 @@ func (a *api) authorize(r *http.Request) (caller, policydata.Reason, error) {
 	}
 	escalation := *req
 	escalation.Method, escalation.Target = escalate, apiPrefix
-	return caller{v.writer, sync.OnceValues(func() (bool, error) {
+	actor := directory.Actor{User: v.user, Service: v.service, Issuer: v.issuer}
+	if !byToken {
+		actor.AccessKeyID, actor.Issuer = key, ""
+	}
+	return caller{v.writer, actor, sync.OnceValues(func() (bool, error) {
 		v, err := a.decider.decide(current.Loaded, ask, &escalation)
 		return err == nil && v.reason == policydata.ReasonAllowed, err
 	})}, v.reason, err
@@ -128,10 +132,11 @@ type decider struct {
 
 // verdict is what of a decision is good beyond the engine's next one.
 type verdict struct {
-	reason policydata.Reason
-	issuer string        // "iss" of the token
-	user   string        // who acts, or in whose name a service does
-	writer grants.Writer // the user; the zero Writer for a service, in whoever's name
+	reason  policydata.Reason
+	issuer  string        // "iss" of the token
+	user    string        // who acts, or in whose name a service does
+	service string        // "": none
+	writer  grants.Writer // the user; the zero Writer for a service, in whoever's name
 
 	missing missingKey // what a token lacked that was refused for nothing else
 }
@@ -147,7 +152,7 @@ func (x *decider) decide(s *policydata.Snapshot, ask asking, req *authorize.Requ
 		x.snapshot, x.engine = s, engine
 	}
 	d := ask(x.engine, req)
-	v := verdict{reason: d.Reason, issuer: strings.Clone(x.engine.Issuer()), user: strings.Clone(d.User)}
+	v := verdict{reason: d.Reason, issuer: strings.Clone(x.engine.Issuer()), user: strings.Clone(d.User), service: strings.Clone(d.Service)}
 	if iss, kid, ok := x.engine.MissingKey(); ok {
 		v.missing = missingKey{strings.Clone(iss), strings.Clone(kid)}
 	}

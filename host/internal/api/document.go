@@ -17,6 +17,12 @@ type Document struct {
 	Status any `json:"status,omitempty"`
 }
 
+// UserStatus is the status of a user.
+type UserStatus struct {
+	// ID is unique among all users that ever were, unlike the name.
+	ID string `json:"id"`
+}
+
 // DocumentOf returns the document of an entity, without a status.
 func DocumentOf(e model.Entity) (Document, error) {
 	spec, err := json.Marshal(e)

@@ -103,7 +103,7 @@ func (d *Directory) write(ctx context.Context, o Options, docsOf func(*model.Sta
 		if !changed(changes) {
 			return nil, o.judge(next)
 		}
-		giveIDs(next)
+		giveIDs(prev.state, next)
 		if err := o.permit(prev.state, next); err != nil {
 			return nil, err
 		}
@@ -213,10 +213,10 @@ func (d *Directory) Delete(ctx context.Context, k model.Key, o Options) (Result,
 
 // giveIDs gives ids to the entities that have none: those that With has just
 // made and nobody else knows.
-func giveIDs(s *model.State) {
-	for _, e := range s.Entities() {
-		if e.Meta().ID == "" {
-			e.Meta().ID = newID()
+func giveIDs(prev, next *model.State) {
+	for _, diff := range differences(prev, next) {
+		if diff.new != nil && diff.new.Meta().ID == "" {
+			diff.new.Meta().ID = newID()
 		}
 	}
 }
@@ -235,6 +235,15 @@ func (d difference) action() Action {
 		return Deleted
 	}
 	return Updated
+}
+
+// rank orders differences so that each comes after what it may refer to.
+func (d difference) rank() int {
+	k := cmp.Or(d.new, d.old).Kind()
+	if k == model.KindIssuer {
+		return -1 // a ServiceAccount's identities name it
+	}
+	return slices.Index(model.Kinds(), k)
 }
 
 // differences returns what differs. States share what does not, and their lists

@@ -31,8 +31,8 @@ func (d *Directory) EnsureAdmin(ctx context.Context) (*Credentials, error) {
 		if err != nil {
 			return nil, fmt.Errorf("first start: %w", err)
 		}
-		giveIDs(next)
-		return d.addCredentials(&change{state: next, bootstrap: true}, model.Key{Kind: model.KindUser, Name: AdminName}, creds)
+		giveIDs(prev.state, next)
+		return d.addCredentials(&change{state: next, bootstrap: true, part: "first start"}, model.Key{Kind: model.KindUser, Name: AdminName}, creds)
 	})
 	if err != nil || !first {
 		return nil, err

@@ -62,7 +62,7 @@ func (d *Directory) Revoke(ctx context.Context, r policydata.RevokedToken) (Resu
 			list := slices.Clone(s.Revoked)
 			list[i] = r
 			return list, nil
-		case len(s.Revoked) >= policydata.MaxRevokedTokens || revokedBytes(s.Revoked)+len(r.ID) > maxRevokedBytes:
+		case len(s.Revoked) >= policydata.MaxRevokedTokens || revokedIDBytes(s.Revoked)+len(r.ID) > maxRevokedBytes:
 			return nil, revokedProblem(r, "jti", fmt.Sprintf("%d tokens are revoked, and there is no room for more: "+
 				"set spec.tokensNotBefore of the user, which ends all of the user's tokens", len(s.Revoked)))
 		}
@@ -70,7 +70,7 @@ func (d *Directory) Revoke(ctx context.Context, r policydata.RevokedToken) (Resu
 	})
 }
 
-func revokedBytes(list []policydata.RevokedToken) (n int) {
+func revokedIDBytes(list []policydata.RevokedToken) (n int) {
 	for i := range list {
 		n += len(list[i].ID)
 	}
@@ -131,7 +131,7 @@ func (d *Directory) CollectRevoked(ctx context.Context) (removed int, err error)
 	if err != nil || !slices.ContainsFunc(img.state.Revoked, expired) {
 		return 0, err
 	}
-	_, err = d.changeRevoked(ctx, func(s *model.State) ([]policydata.RevokedToken, error) {
+	_, err = d.changeRevoked(As(ctx, Actor{Host: "collector"}), func(s *model.State) ([]policydata.RevokedToken, error) {
 		removed = 0
 		return slices.DeleteFunc(slices.Clone(s.Revoked), func(r policydata.RevokedToken) bool {
 			if removed == maxCollected || !expired(r) {
@@ -165,6 +165,18 @@ func (d *Directory) changeRevoked(ctx context.Context, plan func(*model.State) (
 
 // revoked writes what differs between the revoked tokens of prev and next.
 func (w *writer) revoked(prev, next *model.State) {
+	eachRevoked(prev, next, func(old, new *policydata.RevokedToken) {
+		if new == nil {
+			w.delete(revokedKey(*old))
+			return
+		}
+		w.putRevoked(next, *new)
+	})
+}
+
+// eachRevoked calls fn with each revoked token in which two states differ; old or
+// new is nil where there is none.
+func eachRevoked(prev, next *model.State, fn func(old, new *policydata.RevokedToken)) {
 	old, new := prev.Revoked, next.Revoked
 	if len(old) == len(new) && (len(old) == 0 || &old[0] == &new[0]) {
 		return
@@ -172,14 +184,14 @@ func (w *writer) revoked(prev, next *model.State) {
 	for len(old)+len(new) > 0 {
 		switch order := compareHeads(old, new); {
 		case order < 0:
-			w.delete(revokedKey(old[0]))
+			fn(&old[0], nil)
 			old = old[1:]
 		case order > 0:
-			w.putRevoked(next, new[0])
+			fn(nil, &new[0])
 			new = new[1:]
 		default:
 			if old[0] != new[0] {
-				w.putRevoked(next, new[0])
+				fn(&old[0], &new[0])
 			}
 			old, new = old[1:], new[1:]
 		}

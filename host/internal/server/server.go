@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"sallyport/host/internal/api"
+	"sallyport/host/internal/compile"
 	"sallyport/host/internal/condition"
 	"sallyport/host/internal/devissuer"
 	"sallyport/host/internal/directory"
@@ -61,6 +62,9 @@ type Config struct {
 	// Filter settings that go with every push.
 	RemoveToken     bool
 	IdentityHeaders bool
+
+	// Audit bounds the audit records that are kept.
+	Audit directory.AuditLimits
 
 	// FirstCredentials is called once in the life of a store with the access key
 	// of its first user, whose secret can't be had again. An error of it ends
@@ -166,6 +170,7 @@ func (s *Server) newPublisher() (*publish.Publisher, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.directory.LimitSize(compile.New().Sizes(extra...))
 	return publish.New(publish.Options{
 		Directory: s.directory,
 		Key:       s.key,
@@ -272,7 +277,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	})
 	web := &http.Server{
 		Handler: api.New(api.Options{
-			Directory: s.directory, Publisher: s.publisher, Keys: s.keys, Registry: s.registry,
+			Directory: s.directory, Store: s.store, Publisher: s.publisher, Keys: s.keys, Registry: s.registry,
 			Module: api.NewModule(s.config.Module), Logger: s.config.Logger, Now: time.Now,
 			FirstUserIssuer: s.firstUserIssuer(), ProxiesByCertificate: s.proxiesByCertificate(),
 		}),
