@@ -50,7 +50,7 @@ func (a *api) authorize(r *http.Request) (caller, policydata.Reason, error) {
 	if current == nil {
 		return caller{}, policydata.ReasonNoSnapshot, nil
 	}
-	ask, byToken, err := a.asker(r)
+	ask, key, err := a.asker(r)
 	if errors.Is(err, directory.ErrBadCredentials) {
 		return caller{}, policydata.ReasonBadToken, nil
 	}
@@ -63,6 +63,7 @@ func (a *api) authorize(r *http.Request) (caller, policydata.Reason, error) {
 		current = later
 		v, err = a.decider.decide(current.Loaded, ask, req)
 	}
+	byToken := key == ""
 	if err == nil && byToken && v.reason == policydata.ReasonAllowed && a.firstUserOf(v) {
 		err = errFirstUserByToken
 	}
@@ -78,21 +79,21 @@ func (a *api) authorize(r *http.Request) (caller, policydata.Reason, error) {
 	})}, v.reason, err
 }
 
-// asker returns how to decide for who makes a request: by access key, or by
-// token if there is one. The error wraps directory.ErrBadCredentials where an
+// asker returns how to decide for who makes a request: by access key, of which it
+// returns the id, or by token if there is one. The error wraps directory.ErrBadCredentials where an
 // access key is not what it should be.
-func (a *api) asker(r *http.Request) (ask asking, byToken bool, err error) {
+func (a *api) asker(r *http.Request) (ask asking, accessKeyID string, err error) {
 	key, secret, isBasic := r.BasicAuth()
 	if !isBasic || len(r.Header.Values("Authorization")) != 1 {
 		return func(e *authorize.Engine, req *authorize.Request) policydata.Decision {
 			return e.Authorize(req, a.Now().Unix())
-		}, true, nil
+		}, "", nil
 	}
 	owner, err := a.Directory.Authenticate(r.Context(), key, secret)
 	if err != nil {
-		return nil, false, err
+		return nil, "", err
 	}
-	return a.askAs(owner), false, nil
+	return a.askAs(owner), key, nil
 }
 
 // requestOf returns a request as the engine takes it.
