@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"bytes"
+	"fmt"
 	"testing"
 	"time"
 
@@ -40,18 +41,20 @@ func TestAuditSaysWhoWrote(t *testing.T) {
 	}
 	all := page("?order=oldest").Results
 	var actors []directory.Actor
-	for _, r := range all {
-		actors = append(actors, r.Actor)
+	for i, r := range all {
+		if i == 0 || r.Actor != all[i-1].Actor {
+			actors = append(actors, r.Actor)
+		}
 	}
 	admin := directory.Actor{User: "admin", AccessKeyID: f.key}
 	start, inside := directory.Actor{Host: "first start"}, directory.Actor{Host: "host"}
-	if diff := cmp.Diff([]directory.Actor{start, start, start, inside, inside, admin, {User: "tess", Issuer: devissuer.Iss}}, actors); diff != "" {
+	if diff := cmp.Diff([]directory.Actor{start, inside, admin, {User: "tess", Issuer: devissuer.Iss}}, actors); diff != "" {
 		t.Errorf("actors (-want +got):\n%s", diff)
 	}
 	if got := page("?user=tess"); len(got.Results) != 1 || got.Results[0].Name != "eric" || got.Pagination.HasMore {
 		t.Errorf("of a user: %+v", got)
 	}
-	if got := page("?amount=1"); got.Results[0].Name != "eric" || got.Pagination.NextOffset != "7" {
+	if got := page("?amount=1"); got.Results[0].Name != "eric" || got.Pagination.NextOffset != fmt.Sprint(len(all)) {
 		t.Errorf("the newest: %+v", got)
 	}
 	for query, want := range map[string]string{

@@ -80,6 +80,9 @@ func documentSchemas() object {
 		if k == model.KindIssuer {
 			s["properties"].(object)["status"] = schemaRef("KeyStatus")
 		}
+		if k == model.KindUser {
+			s["properties"].(object)["status"] = schemaRef("UserStatus")
+		}
 		schemas[name] = s
 		schemas[name+"Page"] = pageOf(name)
 		documents = append(documents, schemaRef(name))
@@ -87,7 +90,7 @@ func documentSchemas() object {
 	}
 	schemas["Kind"] = object{"enum": kinds}
 	schemas["Document"] = object{"oneOf": documents, "discriminator": object{"propertyName": "kind", "mapping": mapping}}
-	for _, of := range []string{"Reference", "Credentials", "Revocation"} {
+	for _, of := range []string{"Reference", "Credentials", "Revocation", "AuditRecord"} {
 		schemas[of+"Page"] = pageOf(of)
 	}
 	return schemas
@@ -116,6 +119,7 @@ var problemText = map[int]string{
 	http.StatusTooManyRequests:       "too many failed logins",
 	http.StatusInternalServerError:   "nothing was changed; the host's log says why",
 	http.StatusServiceUnavailable:    "the host can't answer now",
+	http.StatusInsufficientStorage:   "nothing was changed: the host's disk is full",
 }
 
 // problemAnswers are the error answers, by names such as "Problem404".

@@ -74,7 +74,8 @@ func (op operation) taking(body object) operation {
 
 // changing adds what a write can meet.
 func (op operation) changing() operation {
-	op.errors = append(slices.Clone(op.errors), http.StatusConflict, http.StatusUnprocessableEntity, http.StatusInternalServerError)
+	op.errors = append(slices.Clone(op.errors), http.StatusConflict, http.StatusUnprocessableEntity,
+		http.StatusInternalServerError, http.StatusInsufficientStorage)
 	return op
 }
 
@@ -112,8 +113,12 @@ func entityOperations(kind model.Kind) []operation {
 	}
 	created := written()
 	delete(created, http.StatusOK)
+	list := guardedOperation(http.MethodGet, all, "entities", "List "+kind.Collection(), jsonAnswer(name+"Page", "a page, in the order of names")).with(paged...)
+	if kind == model.KindUser {
+		list = list.with(userFields()...)
+	}
 	return []operation{
-		guardedOperation(http.MethodGet, all, "entities", "List "+kind.Collection(), jsonAnswer(name+"Page", "a page, in the order of names")).with(paged...),
+		list,
 		guardedOperation(http.MethodGet, one, "entities", "Get a "+name, jsonAnswer(name, "the document", "ETag")),
 		write(http.MethodPut, "Create or replace a "+name, written()).taking(documentBody(name)),
 		write(http.MethodPost, "Create a "+name, created).taking(documentBody(name)),
@@ -185,6 +190,11 @@ func stateOperations() []operation {
 	return []operation{
 		guardedOperation(http.MethodGet, "/generation", "state", "Say what is published", jsonAnswer("Generation", "the generation")),
 		guardedOperation(http.MethodGet, "/export", "state", "Get the whole state as documents, as of one generation", jsonAnswer("Export", "the state")),
+		guardedOperation(http.MethodGet, "/audit", "state", "Get audit records", jsonAnswer("AuditRecordPage", "a page, the newest first")).
+			with("kind", "name", "user", "since", "order", "after", "amount"),
+		guardedOperation(http.MethodGet, "/backup", "state", "Get all that the store holds, for sallyport restore", map[int]object{
+			http.StatusOK: answer("the backup", BackupType, object{}),
+		}),
 		guardedOperation(http.MethodPost, "/apply", "state", "Make the state what documents say, all or nothing",
 			jsonAnswer("Applied", "what became of each")).with("dryRun", "prune", "force").taking(documents).changing(),
 		guardedOperation(http.MethodPost, "/check", "decisions", "Decide a request by what is published",
