@@ -15,6 +15,13 @@ func everyone(policies []Policy, with ...string) Source {
 	}
 }
 
+func testIssuer(name string) Issuer {
+	return Issuer{
+		Name: name, Issuer: "https://" + name, Audiences: []string{"a"}, Algorithms: []string{"RS256"},
+		UsernameClaims: [][]string{{"sub"}}, MaxTokenLifetime: 3600,
+	}
+}
+
 func allowPaths(name string, when *Expr, paths ...string) Policy {
 	return Policy{Name: name, Rules: []Rule{{Effect: EffectAllow, Methods: []string{"*"}, Paths: paths, When: when}}}
 }

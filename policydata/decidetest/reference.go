@@ -1,30 +1,29 @@
-package policydata
+package decidetest
 
 import (
-	"flag"
+	"cmp"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"slices"
 	"strings"
-	"testing"
-)
 
-var decisions = flag.Int("decisions", 20_000, "how many random decisions are compared with the reference")
+	"sallyport/policydata"
+)
 
 // reference decides by going through everything, in the words of the
 // specification: rules as patterns and trees, principals as names.
-type reference struct{ src *Source }
+type reference struct{ src *policydata.Source }
 
-type verdict struct {
-	reason                      Reason
-	gate                        Gate
-	policy, rule, user, service string
-	captures                    map[string]string
+// Verdict is what is compared of a decision.
+type Verdict struct {
+	Reason                      policydata.Reason
+	Gate                        policydata.Gate
+	Policy, Rule, User, Service string
+	Captures                    map[string]string // of the host as "host.<name>"
 }
 
-func (v verdict) String() string {
-	return fmt.Sprintf("%v gate=%q policy=%q rule=%q user=%q service=%q %v", v.reason, v.gate, v.policy, v.rule, v.user, v.service, v.captures)
+func (v Verdict) String() string {
+	return fmt.Sprintf("%v gate=%q policy=%q rule=%q user=%q service=%q %v", v.Reason, v.Gate, v.Policy, v.Rule, v.User, v.Service, v.Captures)
 }
 
 // asker is who asks, as far as policies and conditions want to know.
@@ -34,43 +33,48 @@ type asker struct {
 	claims                  string
 }
 
-func (ref *reference) decide(r *Request, id *Identity) verdict {
+// Decide decides a request as the specification says.
+func Decide(src *policydata.Source, r *policydata.Request, id *policydata.Identity) Verdict {
+	return (&reference{src}).decide(r, id)
+}
+
+func (ref *reference) decide(r *policydata.Request, id *policydata.Identity) Verdict {
 	if !id.Authenticated {
-		v := ref.gate(GateUser, r, &asker{}, ref.groupPolicies(GroupUnauthenticated))
-		if v.reason != ReasonAllowed {
-			v.reason = ReasonNoToken
+		v := ref.gate(policydata.GateUser, r, &asker{}, ref.groupPolicies(policydata.GroupUnauthenticated))
+		if v.Reason != policydata.ReasonAllowed {
+			v.Reason = policydata.ReasonNoToken
 		}
 		return v
 	}
 	who := &asker{iss: id.Iss, sub: id.Subject, claims: id.Claims}
 	service, own, refused := ref.service(id)
 	if refused {
-		return verdict{reason: ReasonServiceGate, gate: GateService}
+		return Verdict{Reason: policydata.ReasonServiceGate, Gate: policydata.GateService}
 	}
 	if service != nil {
 		who.service = service.Name
 		if service.Disabled {
-			return verdict{reason: ReasonServiceDisabled, service: who.service}
+			return Verdict{Reason: policydata.ReasonServiceDisabled, Service: who.service}
 		}
 		if own {
-			v := ref.gate(GateUser, r, who, ref.rolePolicies(service.Role))
-			v.service = who.service
+			v := ref.gate(policydata.GateUser, r, who, ref.rolePolicies(service.Role))
+			v.Service = who.service
 			return v
 		}
 	}
 	v := ref.onBehalf(r, id, who, service)
-	v.user, v.service = who.user, who.service
+	v.User, v.Service = who.user, who.service
 	return v
 }
 
-func (ref *reference) onBehalf(r *Request, id *Identity, who *asker, service *Service) verdict {
+func (ref *reference) onBehalf(r *policydata.Request, id *policydata.Identity, who *asker, service *policydata.Service) Verdict {
 	who.user = id.User
-	i := slices.IndexFunc(ref.src.Users, func(u User) bool { return u.Name == id.User })
+	i := slices.IndexFunc(ref.src.Users, func(u policydata.User) bool { return u.Name == id.User })
 	switch {
 	case i >= 0 && ref.src.Users[i].Disabled:
-		return verdict{reason: ReasonUserDisabled}
+		return Verdict{Reason: policydata.ReasonUserDisabled}
 	case i < 0 && id.RequireKnownUser:
-		return verdict{reason: ReasonUnknownUser}
+		return Verdict{Reason: policydata.ReasonUnknownUser}
 	}
 	roles := ref.resolve(id, who)
 	if service != nil {
@@ -82,8 +86,8 @@ func (ref *reference) onBehalf(r *Request, id *Identity, who *asker, service *Se
 				governing = append(governing, ref.rolePolicies(d.Role)...)
 			}
 		}
-		if ref.gate(GateService, r, who, governing).reason != ReasonAllowed {
-			return verdict{reason: ReasonServiceGate, gate: GateService}
+		if ref.gate(policydata.GateService, r, who, governing).Reason != policydata.ReasonAllowed {
+			return Verdict{Reason: policydata.ReasonServiceGate, Gate: policydata.GateService}
 		}
 	}
 	var policies []string
@@ -96,12 +100,12 @@ func (ref *reference) onBehalf(r *Request, id *Identity, who *asker, service *Se
 	for _, name := range roles {
 		policies = append(policies, ref.rolePolicies(name)...)
 	}
-	return ref.gate(GateUser, r, who, append(policies, ref.groupPolicies(GroupAuthenticated)...))
+	return ref.gate(policydata.GateUser, r, who, append(policies, ref.groupPolicies(policydata.GroupAuthenticated)...))
 }
 
 // service returns the service that a token names and whether the token is its
 // own; refused if the token names an actor that is none.
-func (ref *reference) service(id *Identity) (service *Service, own, refused bool) {
+func (ref *reference) service(id *policydata.Identity) (service *policydata.Service, own, refused bool) {
 	client := id.Client
 	if id.HasActor {
 		client = id.Actor
@@ -126,7 +130,7 @@ func (ref *reference) service(id *Identity) (service *Service, own, refused bool
 
 // resolve fills the effective groups and token.roles of who and returns the
 // names of the effective roles.
-func (ref *reference) resolve(id *Identity, who *asker) (roles []string) {
+func (ref *reference) resolve(id *policydata.Identity, who *asker) (roles []string) {
 	for _, g := range id.Groups {
 		if g != "" && g != "*" && !strings.HasPrefix(g, "system:") {
 			who.groups = append(who.groups, g)
@@ -178,51 +182,52 @@ func (ref *reference) rolePolicies(name string) []string {
 
 // gate asks every rule of the named policies, by every path and host, in the
 // order of reporting; the first of the strongest kind decides.
-func (ref *reference) gate(gate Gate, r *Request, who *asker, names []string) verdict {
-	found := map[Reason]verdict{}
-	note := func(reason Reason, v verdict) {
+func (ref *reference) gate(gate policydata.Gate, r *policydata.Request, who *asker, names []string) Verdict {
+	found := map[policydata.Reason]Verdict{}
+	note := func(reason policydata.Reason, v Verdict) {
 		if _, ok := found[reason]; !ok {
-			v.reason, v.gate = reason, gate
+			v.Reason, v.Gate = reason, gate
 			found[reason] = v
 		}
 	}
-	for _, p := range sortedBy(ref.src.Policies, func(p Policy) string { return p.Name }) {
+	policies := slices.SortedFunc(slices.Values(ref.src.Policies), func(x, y policydata.Policy) int { return cmp.Compare(x.Name, y.Name) })
+	for _, p := range policies {
 		if !slices.Contains(names, p.Name) {
 			continue
 		}
 		for i, rule := range p.Rules {
-			v := verdict{policy: p.Name, rule: rule.Name}
+			v := Verdict{Policy: p.Name, Rule: rule.Name}
 			if rule.Name == "" {
-				v.rule = fmt.Sprintf("#%d", i)
+				v.Rule = fmt.Sprintf("#%d", i)
 			}
 			refMatches(&rule, r, func(captures map[string]string) {
-				v.captures = captures
+				v.Captures = captures
 				holds, ok := true, true
 				if rule.When != nil {
 					holds, ok = refCondition(rule.When, r, who, captures)
 				}
 				switch {
-				case ok && holds && rule.Effect == EffectAllow:
-					note(ReasonAllowed, v)
+				case ok && holds && rule.Effect == policydata.EffectAllow:
+					note(policydata.ReasonAllowed, v)
 				case ok && holds:
-					note(ReasonDeniedByRule, v)
-				case !ok && rule.Effect == EffectDeny:
-					note(ReasonConditionError, v)
+					note(policydata.ReasonDeniedByRule, v)
+				case !ok && rule.Effect == policydata.EffectDeny:
+					note(policydata.ReasonConditionError, v)
 				}
 			})
 		}
 	}
-	for _, reason := range []Reason{ReasonDeniedByRule, ReasonConditionError, ReasonAllowed} {
+	for _, reason := range []policydata.Reason{policydata.ReasonDeniedByRule, policydata.ReasonConditionError, policydata.ReasonAllowed} {
 		if v, ok := found[reason]; ok {
 			return v
 		}
 	}
-	return verdict{reason: ReasonNoMatchingRule, gate: gate}
+	return Verdict{Reason: policydata.ReasonNoMatchingRule, Gate: gate}
 }
 
 // refMatches calls f with the captures of each path and host pattern of a rule
 // by which it matches a request, conditions aside.
-func refMatches(rule *Rule, r *Request, f func(captures map[string]string)) {
+func refMatches(rule *policydata.Rule, r *policydata.Request, f func(captures map[string]string)) {
 	if !slices.ContainsFunc(rule.Methods, func(m string) bool { return refMethod(m, r) }) {
 		return
 	}
@@ -236,22 +241,22 @@ func refMatches(rule *Rule, r *Request, f func(captures map[string]string)) {
 		}
 		for _, h := range rule.Hosts {
 			both := maps.Clone(captures)
-			if (h == HostAPI) == r.API && (r.API || refHost(h, r.Host, both)) {
+			if (h == policydata.HostAPI) == r.API && (r.API || refHost(h, r.Host, both)) {
 				f(both)
 			}
 		}
 	}
 }
 
-func refMethod(m string, r *Request) bool {
+func refMethod(m string, r *policydata.Request) bool {
 	switch m {
 	case "*":
 		return true
-	case MethodsRead:
+	case policydata.MethodsRead:
 		return slices.Contains([]string{"GET", "HEAD", "OPTIONS"}, r.Method)
-	case MethodsWrite:
+	case policydata.MethodsWrite:
 		return slices.Contains([]string{"POST", "PUT", "PATCH", "DELETE"}, r.Method)
-	case MethodsPreflight:
+	case policydata.MethodsPreflight:
 		return r.Preflight
 	}
 	return m == r.Method
@@ -308,58 +313,17 @@ func refLabels(s string) []string {
 	return strings.Split(strings.TrimSuffix(s, "."), ".")
 }
 
-// The engine decides as the reference does, in reason, gate, report and
-// captures, on random policy sets and requests.
-func TestDecideAsReference(t *testing.T) {
-	const requestsPerSet = 50
-	e, reasons := NewEvaluator(), map[Reason]int{}
-	for set := range uint64(max(1, *decisions/requestsPerSet)) {
-		r := random{rand.New(rand.NewPCG(1, set))}
-		src := r.source()
-		body, err := Build(src)
-		if err != nil {
-			t.Fatalf("set %d: %v", set, err)
-		}
-		s, ref := mustLoad(t, body), &reference{&src}
-		for range requestsPerSet {
-			req, id := r.request(), r.identity()
-			want, got := ref.decide(req, id), verdictOf(e.Decide(s, req, id))
-			reasons[got.reason]++
-			if got.String() != want.String() {
-				t.Fatalf("set %d, %+v, %+v:\ngot  %v\nwant %v\nsource %+v", set, *req, *id, got, want, src)
-			}
-		}
-	}
-	t.Log(reasons)
-	for _, reason := range []Reason{
-		ReasonAllowed, ReasonNoToken, ReasonUserDisabled, ReasonServiceDisabled, ReasonUnknownUser,
-		ReasonDeniedByRule, ReasonConditionError, ReasonNoMatchingRule, ReasonServiceGate,
-	} {
-		if reasons[reason] == 0 && *decisions >= 20_000 {
-			t.Errorf("no random decision was %v: the test shows too little", reason)
-		}
-	}
-}
-
-func verdictOf(d Decision) verdict {
-	v := verdict{reason: d.Reason, gate: d.Gate, policy: d.Policy, rule: d.Rule, user: d.User, service: d.Service}
+// VerdictOf returns what a decision says.
+func VerdictOf(d policydata.Decision) Verdict {
+	v := Verdict{Reason: d.Reason, Gate: d.Gate, Policy: d.Policy, Rule: d.Rule, User: d.User, Service: d.Service}
 	for _, c := range d.Captures {
-		if v.captures == nil {
-			v.captures = map[string]string{}
+		if v.Captures == nil {
+			v.Captures = map[string]string{}
 		}
 		if c.Host {
 			c.Name = "host." + c.Name
 		}
-		v.captures[c.Name] = c.Value
+		v.Captures[c.Name] = c.Value
 	}
 	return v
-}
-
-func mustLoad(t testing.TB, body []byte) *Snapshot {
-	t.Helper()
-	s, err := Load(AppendSignature(body, "k", []byte("sig")), func(_, _ []byte) error { return nil })
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
 }
