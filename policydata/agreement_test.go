@@ -113,6 +113,46 @@ func TestConsiderAgreesWithSearch(t *testing.T) {
 	}
 }
 
+// Comparing one's own patterns one by one, which ends walks that patterns of
+// others make too long, finds what the reference finds.
+func TestLongWalksAgree(t *testing.T) {
+	const levels = 14
+	deep := strings.Repeat("/a", levels)
+	for set := range uint64(30) {
+		r := decidetest.NewRandom(6, set)
+		src := policydata.Everyone(nil)
+		pattern := func(tails ...string) string {
+			var path strings.Builder
+			for range levels {
+				path.WriteString(decidetest.Pick(r, "/a", "/*"))
+			}
+			return path.String() + decidetest.Pick(r, tails...)
+		}
+		for i := range 2_000 { // the strangers
+			src.Policies = append(src.Policies, policydata.AllowPaths(policydata.TeamName(i), nil, pattern("")))
+		}
+		own := policydata.Policy{Name: decidetest.Pick(r, "a", "z")}
+		for range 4 {
+			rule := policydata.Rule{Effect: decidetest.Pick(r, policydata.EffectAllow, policydata.EffectDeny), Methods: []string{"*"}}
+			for range 1 + r.IntN(3) {
+				rule.Paths = append(rule.Paths, decidetest.Pick(r,
+					pattern("", "/**", "/", "/a", "/{end}"), "/{first}"+deep[2:], "/b/**", "/**", "/a/{second}/**", deep+"/**", deep[2:], deep+"/"))
+			}
+			own.Rules = append(own.Rules, rule)
+		}
+		src.Policies = append(src.Policies, own)
+		src.Groups = append(src.Groups, policydata.Group{Name: "g", Policies: []string{own.Name}})
+		s, e := load(t, src), policydata.NewEvaluator()
+		for _, path := range []string{deep, deep + "/", deep + "/a", deep[2:], deep + deep} {
+			req, id := &policydata.Request{Method: "GET", Path: path}, &policydata.Identity{Authenticated: true, User: "u", Groups: []string{"g"}}
+			want, got := decidetest.Decide(&src, req, id), decidetest.VerdictOf(e.Decide(s, req, id))
+			if got.String() != want.String() {
+				t.Fatalf("set %d, %s:\ngot  %v\nwant %v\nrules %+v", set, path, got, want, own)
+			}
+		}
+	}
+}
+
 // Two hosts may list what their stores hold in different orders.
 func TestBuildDoesNotDependOnOrder(t *testing.T) {
 	r := decidetest.NewRandom(7, 7)
