@@ -86,7 +86,7 @@ func (r Random) payload(now int64) string {
 	r.maybe(claims, "groups", Pick[any](r, "g0 g1  a", some(r, 3, "g0", "/g1", "g2", "/a", "*", "/", "", policydata.GroupAuthenticated), 7))
 	r.maybe(claims, "teams", Pick[any](r, []any{"g3", 1, nil, "a"}, map[string]any{"g3": 1}))
 	r.maybe(claims, "roles", some(r, 3, "r0", "c0", "c1", "system:x", "none"))
-	r.maybe(claims, "azp", Pick(r, "c", "d", "s0", "s1", "who", ""))
+	r.maybe(claims, "azp", Pick(r, "c", "d", "e", "s0", "s1", "who", ""))
 	if r.IntN(4) == 0 {
 		claims["act"] = Pick[any](r, map[string]any{"sub": Pick(r, "c", "d", "s0", "who", "")}, "c", nil, map[string]any{})
 	}

@@ -64,7 +64,7 @@ func (r Random) Source() policydata.Source {
 	}
 	src.Services = []policydata.Service{
 		{Name: "s0", Role: "r0", Identities: []policydata.ServiceIdentity{
-			{Issuer: "kc", Client: "c", Subject: "sub-c"}, {Issuer: "kc", Client: "c", Subject: "sub-2"}, {Issuer: "other", Client: "c"},
+			{Issuer: "kc", Client: "c", Subject: "sub-c"}, {Issuer: "kc", Client: "c", Subject: "sub-2"}, {Issuer: "other", Client: "e"},
 		}, Delegation: r.delegation()},
 		{Name: "s1", Disabled: r.IntN(2) == 0, Role: "r1", Identities: []policydata.ServiceIdentity{{Issuer: "kc", Client: "d"}}, Delegation: r.delegation()},
 	}
@@ -275,8 +275,8 @@ func (r Random) Identity() *policydata.Identity {
 	id := &policydata.Identity{
 		Authenticated: true, Issuer: Pick(r, "kc", "kc", "other"), Iss: "https://kc",
 		Subject: Pick(r, "", "sub-c", "sub-2", "s0", "u0"), User: Pick(r, "u0", "u1", "u2", "ghost"),
-		Client: Pick(r, "", "", "", "", "c", "d", "s0", "s1", "who"), Own: r.IntN(4) == 0,
-		HasActor: r.IntN(8) == 0, Actor: Pick(r, "", "c", "d", "s0", "who"),
+		Client: Pick(r, "", "", "", "", "c", "d", "e", "s0", "s1", "who"), Own: r.IntN(4) == 0,
+		HasActor: r.IntN(8) == 0, Actor: Pick(r, "", "c", "d", "e", "s0", "who"),
 		Groups:           some(r, 3, "g0", "g1", "g2", "a", "*", "", policydata.GroupAuthenticated, policydata.GroupUnauthenticated, "p/q"),
 		Roles:            some(r, 2, "r0", "c0", "c1", "system:x", "none"),
 		RequireKnownUser: r.IntN(12) == 0, Claims: r.claims(),

@@ -27,7 +27,7 @@ var mutations = []mutation{
 	{"a token names built-in groups", "policydata/evaluator.go", `if name == "" || name == "*" || IsSystemName(name) {`, `if name == "" || name == "*" {`},
 	{"roles by group are not given", "policydata/evaluator.go", "\t\te.addRoles(s.at(secGroups, g) + groupRoleFirst)\n", "\t\t_ = s.at(secGroups, g) + groupRoleFirst\n"},
 	{"delegation to every user is to none", "policydata/evaluator.go", "s.u32(rec+delFlags)&flagAllUsers != 0 ||", "s.u32(rec+delFlags)&flagAllUsers == flagAllUsers+1 ||"},
-	{"delegation by group is for all", "policydata/evaluator.go", "given = e.listed(rec+delGroupFirst, g)", "given = true"},
+	{"delegation by group is for all", "policydata/evaluator.go", "given = e.listed(rec+delGroupFirst, g)", "given = e.listed(rec+delGroupFirst, g) || true"},
 	{"memory of the principal before stays", "policydata/evaluator.go", "\te.groups.reset(s.section[secGroups].count)\n", ""},
 
 	// Paths, methods and hosts.
