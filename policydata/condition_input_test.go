@@ -196,6 +196,13 @@ func TestConditionSteps(t *testing.T) {
 		}
 		return op(OpExists, groups, op(OpContains, e, text("y")))
 	}
+	many := func(n int) *Expr { // n operators that come to nothing but their number
+		e := truth(1)
+		for range n {
+			e = op(OpNot, op(OpNot, e))
+		}
+		return e
+	}
 	list := `[` + strings.Repeat(`{"a":[1,2,3]},`, 300) + `0]`
 	tests := []struct {
 		name   string
@@ -207,6 +214,8 @@ func TestConditionSteps(t *testing.T) {
 		{"two over a hundred", product(2), 100, true},
 		{"two over a thousand", product(2), 1000, false},
 		{"four over twenty", product(4), 20, false},
+		{"operators for each group", op(OpAll, groups, many(12)), 1000, true},
+		{"operators for each pair of groups", op(OpAll, groups, op(OpAll, groups, many(12))), 60, false},
 		{"long texts", op(OpNot, double(3)), 10, true},
 		{"long texts for many", op(OpNot, double(3)), 200, false},
 		{"claims for each group", op(OpAll, groups, op(OpEq, op(OpSize, claim("l")), number(301))), 50, true},
