@@ -2,12 +2,12 @@ package policydata
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 )
 
-// Each case changes the story in one way that Build must refuse.
 // macros is as many macros within each other.
 func macros(n int) *Expr {
 	e := truth(1)
@@ -17,6 +17,7 @@ func macros(n int) *Expr {
 	return e
 }
 
+// Each case changes the story in one way that Build must refuse.
 func TestBuildRefuses(t *testing.T) {
 	rule := func(change func(*Rule)) func(*Source) {
 		return func(s *Source) { change(&s.Policies[0].Rules[0]) }
@@ -203,5 +204,35 @@ func TestBuildMergesRepetitions(t *testing.T) {
 	}
 	if !bytes.Equal(got, want) {
 		t.Error("what is listed twice changes the snapshot")
+	}
+}
+
+// Whoever may choose names can choose them so that they collide with some seeds.
+// That must not keep anybody's policy from being published.
+func TestNamesThatCollide(t *testing.T) {
+	const seeds, each, slots = 64, 135, 1 << 15
+	var tails []string
+	for i := 0; len(tails) < each; i++ {
+		if tail := fmt.Sprintf("%x", i); hashText(0, "@"+tail)%slots < 6 {
+			tails = append(tails, tail)
+		}
+	}
+	var claims []string
+	for seed := range byte(seeds) {
+		for _, tail := range tails {
+			// The seed is mixed in as the first byte is.
+			claims = append(claims, string(rune('@'^seed))+tail)
+		}
+	}
+	src := everyone(nil)
+	src.Roles = []Role{{Name: "r", Claims: claims}}
+	s := load(t, src)
+	if seed := s.field(secSeeds, seedClaims, 0); seed < seeds {
+		t.Errorf("seed %d finds all names: they don't collide", seed)
+	}
+	for _, c := range claims {
+		if s.findClaim(c) == none {
+			t.Fatalf("%q is not found", c)
+		}
 	}
 }

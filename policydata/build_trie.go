@@ -104,14 +104,16 @@ func (b *builder) putTerminals(ts []trieTerminal) (first uint32) {
 
 // hashTable places n items by their hash into a power of two of slots, at most
 // half full, with linear probing, and returns the item in each slot or none. It
-// tries seeds until no item is more than maxProbes away from its place.
+// tries seeds until no item is more than maxProbes away from its place. Who chooses
+// names can make them collide, with more than maxProbes names for each seed: there
+// are more seeds than a snapshot has room for that.
 func hashTable(n int, hash func(seed uint32, i int) uint32) (slots []uint32, seed uint32, err error) {
 	size := 2
 	for size < 2*n {
 		size *= 2
 	}
 	slots = make([]uint32, size)
-	for seed = range uint32(64) {
+	for seed = range uint32(maxSeeds) {
 		if placeAll(slots, n, func(i int) uint32 { return hash(seed, i) }) {
 			return slots, seed, nil
 		}

@@ -120,6 +120,9 @@ func (e *Evaluator) constant(op Op, x uint32, n uint64) value {
 }
 
 func (e *Evaluator) variable(v Var) value {
+	if e.partial != nil && v.ofRequest() {
+		return value{}
+	}
 	text := ""
 	switch v {
 	case VarTokenGroups:

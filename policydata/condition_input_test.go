@@ -204,6 +204,10 @@ func TestConditionSteps(t *testing.T) {
 		return e
 	}
 	list := `[` + strings.Repeat(`{"a":[1,2,3]},`, 300) + `0]`
+	var escaped strings.Builder
+	for i := range 300 {
+		fmt.Fprintf(&escaped, `,"\\u0061%d":0`, i)
+	}
 	tests := []struct {
 		name   string
 		when   *Expr
@@ -222,6 +226,7 @@ func TestConditionSteps(t *testing.T) {
 		{"claims for too many", op(OpAll, groups, op(OpEq, op(OpSize, claim("l")), number(301))), 1000, false},
 		{"equal lists", op(OpEq, claim("l"), claim("l")), 1, true},
 		{"equal lists for each group", op(OpAll, groups, op(OpEq, claim("l"), claim("l"))), 100, false},
+		{"claims with escaped names for each group", op(OpAll, groups, op(OpNot, op(OpIn, text("x"), claim("e")))), 300, false},
 		{"long headers for each group", op(OpAll, groups, op(OpEq, field(variable(VarRequestHeaders), "long"), field(variable(VarRequestHeaders), "long"))), 100, false},
 		{"headers for each header", op(OpAll, variable(VarRequestHeaders), op(OpAll, variable(VarRequestHeaders), op(OpIn, local(0), variable(VarRequestHeaders)))), 1, false},
 		{"parameters for each parameter", op(OpAll, variable(VarRequestQuery), op(OpAll, variable(VarRequestQuery), op(OpIn, local(0), variable(VarRequestQuery)))), 1, false},
@@ -234,7 +239,7 @@ func TestConditionSteps(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			id := &Identity{Authenticated: true, User: "u", Groups: manyGroups(tt.groups), Claims: `{"l":` + list + `}`}
+			id := &Identity{Authenticated: true, User: "u", Groups: manyGroups(tt.groups), Claims: `{"l":` + list + `,"e":{` + escaped.String()[1:] + `}}`}
 			for _, when := range []*Expr{tt.when, op(OpOr, tt.when, truth(1)), op(OpOr, op(OpNot, tt.when), truth(1)), op(OpAnd, truth(1), tt.when)} {
 				rule := Rule{Effect: EffectDeny, Methods: []string{"*"}, Paths: []string{"/p"}, When: when}
 				s := load(t, everyone([]Policy{{Name: "p", Rules: []Rule{rule}}, allowPaths("q", nil, "/**")}, "p", "q"))

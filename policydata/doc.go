@@ -165,7 +165,7 @@
 //
 //	h ^= h >> 16; h *= 0x85EBCA6B; h ^= h >> 13; h *= 0xC2B2AE35; h ^= h >> 16
 //
-// Build takes the lowest seed from 0 to 63 by which each record is found.
+// Build takes the lowest seed from 0 to 65,535 by which each record is found.
 //
 // Expressions. A condition is one tree, breadth first: the arguments of a node
 // stand behind each other, and behind those of the node before. The operators

@@ -30,6 +30,31 @@ type Evaluator struct {
 	claims claims
 
 	captures []Capture
+
+	watcher  watcher   // nil: nobody asks how it was decided
+	surveyor surveyor  // nil: one request is decided, not all at once
+	partial  knowledge // nil: all that conditions ask for is known
+	work     int       // that the survey may still do
+}
+
+// A watcher is told how a decision comes about. It is an interface, as surveyor
+// is, so that what only people ask for is not linked into the filter.
+type watcher interface {
+	reset()
+	reach(terminal uint32)          // the path leads to a pattern of a policy that counts
+	asked(e *Evaluator, d Decision) // a gate has spoken; a pointer would put each decision on the heap
+	decided(e *Evaluator)
+}
+
+// knowledge is what a condition can know without a request.
+type knowledge interface {
+	capture(of captureOf, name string) (value string, ok bool)
+}
+
+// A surveyor stands for the gates where not one request is decided, but all are
+// asked about at once.
+type surveyor interface {
+	ask(e *Evaluator, gate Gate) Decision
 }
 
 // NewEvaluator returns an Evaluator.
@@ -78,9 +103,15 @@ func (e *Evaluator) Decide(s *Snapshot, r *Request, id *Identity) Decision {
 		return Decision{Reason: ReasonNoSnapshot}
 	}
 	e.begin(s, r, id)
+	if e.watcher != nil {
+		e.watcher.reset()
+	}
 	d := e.decide()
 	d.Epoch, d.Generation = s.Epoch(), s.Generation()
 	d.User, d.Service = e.user, e.service
+	if e.watcher != nil {
+		e.watcher.decided(e)
+	}
 	e.snap, e.req, e.id = nil, nil, nil
 	return d
 }
@@ -295,18 +326,23 @@ func (e *Evaluator) addDelegated(service uint32) {
 	s := e.snap
 	first := s.field(secServices, service, svcDelFirst)
 	for i := range s.field(secServices, service, svcDelCount) {
-		rec := s.at(secDelegations, first+i)
-		given := s.u32(rec+delFlags)&flagAllUsers != 0 || e.listed(rec+delUserFirst, e.user)
-		for _, g := range e.groupNames {
-			if given {
-				break
-			}
-			given = e.listed(rec+delGroupFirst, g)
-		}
-		if given {
+		if rec := s.at(secDelegations, first+i); e.delegated(rec) {
 			e.addRolePolicies(s.u32(rec + delRole))
 		}
 	}
+}
+
+// delegated reports whether a delegation counts for the user.
+func (e *Evaluator) delegated(rec uint32) bool {
+	if e.snap.u32(rec+delFlags)&flagAllUsers != 0 || e.listed(rec+delUserFirst, e.user) {
+		return true
+	}
+	for _, g := range e.groupNames {
+		if e.listed(rec+delGroupFirst, g) {
+			return true
+		}
+	}
+	return false
 }
 
 // listed reports whether name is in the ascending list of texts whose range

@@ -17,3 +17,6 @@ const (
 	TestClaims  = testClaims
 	BenchClaims = benchClaims
 )
+
+// RoleNames returns what token.roles was at the last decision.
+func (e *Evaluator) RoleNames() []string { return e.roleNames }

@@ -204,6 +204,9 @@ const (
 
 const maxProbes = 128
 
+// maxSeeds is how many seeds Build tries for a hash table.
+const maxSeeds = 1 << 16
+
 // hashText is FNV-1a with a seed, finished so that low bits are well mixed.
 func hashText(seed uint32, s string) uint32 {
 	h := 2166136261 ^ seed

@@ -240,7 +240,7 @@ func (e *Evaluator) jsonString(quoted string) value {
 // unescape appends the string that inner means to e.cond.text (RFC 8259
 // section 7).
 func (e *Evaluator) unescape(inner string) bool {
-	e.charge(len(inner) / scanBytes)
+	e.charge(1 + len(inner)/scanBytes) // many short names take as long as a long text
 	out := e.cond.text
 	for i := 0; i < len(inner); i++ {
 		c := inner[i]

@@ -60,10 +60,22 @@ type candidates struct {
 
 // askGate evaluates the rules of e.policies. Any matching deny wins.
 func (e *Evaluator) askGate(gate Gate) Decision {
+	if e.surveyor != nil {
+		return e.surveyor.ask(e, gate)
+	}
 	e.found = candidates{}
 	if len(e.policies.ids) > 0 && e.path.count > 0 {
 		e.walk()
 	}
+	d := e.conclude(gate)
+	if e.watcher != nil {
+		e.watcher.asked(e, d)
+	}
+	return d
+}
+
+// conclude decides by what was found.
+func (e *Evaluator) conclude(gate Gate) Decision {
 	switch {
 	case e.found.deny.found:
 		return e.report(ReasonDeniedByRule, gate, &e.found.deny)
@@ -172,6 +184,9 @@ func (e *Evaluator) searchTerminal(first, count, rule uint32) uint32 {
 // ask checks the rest of a rule whose path pattern matches: method, host,
 // condition. It leaves out what can't change the decision or its report.
 func (e *Evaluator) ask(rule, terminal uint32) {
+	if e.watcher != nil {
+		e.watcher.reach(terminal)
+	}
 	s := e.snap
 	rec := s.at(secRules, rule)
 	allow := s.u32(rec+ruleFlags)&rfAllow != 0
@@ -184,32 +199,39 @@ func (e *Evaluator) ask(rule, terminal uint32) {
 	case !e.methodMatches(rec):
 		return
 	}
-	c := candidate{rule: rule, path: path, terminal: terminal, hostSpec: none, found: true}
+	c := candidate{rule: rule, path: path, terminal: terminal, found: true}
+	for i, spec := e.nextHost(rec, 0); i != none; i, spec = e.nextHost(rec, i+1) {
+		c.host, c.hostSpec = i, spec
+		if e.note(rec, allow, c) {
+			return
+		}
+	}
+}
+
+// nextHost returns the first host pattern of a rule, from index i on, that
+// matches the request; its index is none if there is none. A rule without hosts
+// has one, without a spec, that matches any host but the API.
+func (e *Evaluator) nextHost(rec, i uint32) (index, spec uint32) {
+	s := e.snap
 	if s.u32(rec+ruleFlags)&rfAnyHost != 0 {
-		if !e.req.API {
-			e.note(rec, allow, c)
+		if i == 0 && !e.req.API {
+			return 0, none
 		}
-		return
+		return none, none
 	}
-	first := s.u32(rec + ruleHostFirst)
-	for i := range s.u32(rec + ruleHostCount) {
+	first, count := s.u32(rec+ruleHostFirst), s.u32(rec+ruleHostCount)
+	for ; i < count; i++ {
 		if e.hostMatches(first + i) {
-			c.host, c.hostSpec = i, first+i
-			if e.note(rec, allow, c) {
-				return
-			}
+			return i, first + i
 		}
 	}
+	return none, none
 }
 
 // note evaluates the condition and keeps the candidate where it counts. It
 // reports whether the condition held, so that the rule needs no other host.
 func (e *Evaluator) note(rec uint32, allow bool, c candidate) bool {
-	result := condTrue
-	if e.snap.u32(rec+ruleExprCount) > 0 {
-		e.terminal, e.host = c.terminal, c.hostSpec
-		result = e.condition(e.snap.u32(rec + ruleExprFirst))
-	}
+	result := e.holds(rec, c.terminal, c.hostSpec)
 	switch {
 	case result == condTrue && allow:
 		e.found.allow = c
@@ -219,6 +241,15 @@ func (e *Evaluator) note(rec uint32, allow bool, c candidate) bool {
 		e.found.broken = c
 	}
 	return result == condTrue
+}
+
+// holds evaluates the condition of a rule for a path and a host pattern.
+func (e *Evaluator) holds(rec, terminal, hostSpec uint32) condResult {
+	if e.snap.u32(rec+ruleExprCount) == 0 {
+		return condTrue
+	}
+	e.terminal, e.host = terminal, hostSpec
+	return e.condition(e.snap.u32(rec + ruleExprFirst))
 }
 
 func (e *Evaluator) methodMatches(rec uint32) bool {
@@ -284,6 +315,9 @@ func lastLabel(host string) (label, rest string, more bool) {
 // pathCapture returns what the pattern being evaluated captured from the path
 // under the name with a string id.
 func (e *Evaluator) pathCapture(name uint32) (string, bool) {
+	if e.partial != nil {
+		return e.partial.capture(capturePath, e.snap.str(name))
+	}
 	rec := e.snap.at(secTerminals, e.terminal)
 	first := e.snap.u32(rec + termCapFirst)
 	for i := range e.snap.u32(rec + termCapCount) {
@@ -297,6 +331,9 @@ func (e *Evaluator) pathCapture(name uint32) (string, bool) {
 // hostCapture returns the label that the host pattern being evaluated captured
 // under the name with a string id.
 func (e *Evaluator) hostCapture(name uint32) (string, bool) {
+	if e.partial != nil {
+		return e.partial.capture(captureHost, e.snap.str(name))
+	}
 	if e.host == none {
 		return "", false
 	}

@@ -5,7 +5,6 @@ package edge
 import (
 	"crypto/rand"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -143,7 +142,7 @@ func (e *Edge) Ask(t testing.TB, r Request) Answer {
 		t.Fatal(err)
 	}
 	answer := Answer{Status: status}
-	state := e.decision(t, r.host)
+	state, _ := e.Envoy.AccessLogOf(r.host)["sallyport"].(string)
 	if err := json.Unmarshal([]byte(state), &answer); err != nil {
 		t.Fatalf("decision %q: %v", state, err)
 	}
@@ -151,19 +150,4 @@ func (e *Edge) Ask(t testing.TB, r Request) Answer {
 		t.Errorf("the client got %d, and the decision was %s", status, state)
 	}
 	return answer
-}
-
-// decision waits for the access log's line of a host.
-func (e *Edge) decision(t testing.TB, host string) (state string) {
-	t.Helper()
-	e.Envoy.Await("the log of a request", patience, func() error {
-		for _, line := range e.Envoy.AccessLog(0) {
-			if line["host"] == host {
-				state, _ = line["sallyport"].(string)
-				return nil
-			}
-		}
-		return errors.New("not logged")
-	})
-	return state
 }

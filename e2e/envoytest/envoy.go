@@ -245,6 +245,24 @@ func (e *Envoy) AccessLog(n int) []map[string]any {
 	return lines
 }
 
+// AccessLogOf waits for the access log's line of a request, which is told by its
+// host (":authority"): the workers write when they like, so the last line need
+// not be that of the last request.
+func (e *Envoy) AccessLogOf(host string) map[string]any {
+	e.t.Helper()
+	var found map[string]any
+	e.Await("access log of host "+host, 10*time.Second, func() error {
+		for _, line := range e.AccessLog(0) {
+			if line["host"] == host {
+				found = line
+				return nil
+			}
+		}
+		return errors.New("not logged")
+	})
+	return found
+}
+
 // Stop ends the process and waits until it is gone. Stopping twice does no harm.
 func (e *Envoy) Stop() {
 	e.t.Helper()

@@ -48,6 +48,19 @@ func Module(t testing.TB) string {
 	return path
 }
 
+// Precompile compiles a wasm module in a process of its own and puts its machine
+// code into a directory, which the test can then use as a cache of wasmhost.
+func Precompile(dir, module string) error {
+	// A test binary does not know wazero's version, and its cache is that of
+	// "dev".
+	const version = "-X github.com/tetratelabs/wazero/internal/version.version=dev"
+	text, err := exec.Command("go", "run", "-ldflags", version, "sallyport/host/wasmhost/precompile", dir, module).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("precompile %s: %w\n%s", module, err, text)
+	}
+	return nil
+}
+
 // Run runs the program with arguments and returns its standard output. It fails
 // the test unless the exit code is wanted.
 func Run(t testing.TB, want int, stdin string, args ...string) string {
@@ -203,6 +216,18 @@ func (h *Host) credentials() []string {
 	}
 	return lines
 }
+
+// Credentials returns the first access key and its secret.
+func (h *Host) Credentials() (accessKeyID, secret string) {
+	h.t.Helper()
+	lines := h.credentials()
+	_, accessKeyID, _ = strings.Cut(lines[0], "=")
+	_, secret, _ = strings.Cut(lines[1], "=")
+	return accessKeyID, secret
+}
+
+// PID returns the process.
+func (h *Host) PID() int { return h.cmd.Process.Pid }
 
 // Apply applies documents and returns the generation that they made.
 func (h *Host) Apply(yaml string, args ...string) string {

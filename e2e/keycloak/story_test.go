@@ -23,6 +23,11 @@ metadata: {name: own-workspace}
 spec:
   rules:
   - {name: members, effect: allow, methods: ["*"], paths: ["/workspaces/{team}/**"], when: path.team in token.groups}
+  - name: workspace-access
+    effect: allow
+    methods: ["@read"]
+    paths: ["/shared/{team}/**"]
+    when: '"ws_access" in token.claims.resource_access[path.team].roles'
 ---
 apiVersion: sallyport/v1
 kind: Group
@@ -75,6 +80,10 @@ type storyCase struct {
 }
 
 var storyCases = []storyCase{
+	{"eric", "GET", "/shared/foo/data", "allowed"},
+	{"eric", "GET", "/shared/bar/data", "no_matching_rule"},
+	{"bob", "GET", "/shared/bar/data", "allowed"},
+	{"bob", "GET", "/shared/account/data", "no_matching_rule"},
 	{"eric", "PUT", "/workspaces/foo/data", "allowed"},
 	{"eric", "GET", "/workspaces/bar/data", "no_matching_rule"},
 	{"eric", "GET", "/workspaces/", "no_matching_rule"},

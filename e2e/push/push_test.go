@@ -4,6 +4,7 @@
 package push
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -102,11 +103,14 @@ func start(t *testing.T, bootstrap string) edge {
 }
 
 // get asks on a connection of its own, which goes to either worker.
-func (e edge) get(path, token string) (int, error) {
+func (e edge) get(path, token string) (int, error) { return e.ask(e.address, path, token) }
+
+func (e edge) ask(host, path, token string) (int, error) {
 	r, err := http.NewRequest(http.MethodGet, "http://"+e.address+path, nil)
 	if err != nil {
 		return 0, err
 	}
+	r.Host = host
 	if token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)
 	}
@@ -136,16 +140,15 @@ func (e edge) answers(path, token string, status int) {
 	})
 }
 
-// reason returns why the last request was decided as it was.
+// reason returns why a request is decided as it is.
 func (e edge) reason(path, token string) string {
 	e.t.Helper()
-	before := len(e.AccessLog(0))
-	if _, err := e.get(path, token); err != nil {
+	host := strings.ToLower(rand.Text()) + ".example"
+	if _, err := e.ask(host, path, token); err != nil {
 		e.t.Fatal(err)
 	}
-	lines := e.AccessLog(before + 1)
 	var d struct{ Reason string }
-	state, _ := lines[len(lines)-1]["sallyport"].(string)
+	state, _ := e.AccessLogOf(host)["sallyport"].(string)
 	if err := json.Unmarshal([]byte(state), &d); err != nil {
 		e.t.Fatalf("decision %q: %v", state, err)
 	}

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"sallyport/e2e/hosttest"
 )
 
 // probeWasm is the compiled testdata/probe, and cacheDir its machine code, so
@@ -42,6 +44,10 @@ func run(m *testing.M) int {
 		return 1
 	}
 	cacheDir = filepath.Join(dir, "cache")
+	if err := hosttest.Precompile(cacheDir, out); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	return m.Run()
 }
 

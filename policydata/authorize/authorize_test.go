@@ -17,6 +17,7 @@ import (
 
 	"sallyport/policydata"
 	"sallyport/policydata/authorize"
+	"sallyport/policydata/token"
 )
 
 // now is the time at which all tests decide.
@@ -131,9 +132,9 @@ func snapshot(t testing.TB, src policydata.Source) *policydata.Snapshot {
 	return s
 }
 
-func engine(t testing.TB, src policydata.Source, where authorize.TokenSource) *authorize.Engine {
+func engine(t testing.TB, src policydata.Source, where authorize.TokenSource, options ...token.Option) *authorize.Engine {
 	t.Helper()
-	e, err := authorize.New(snapshot(t, src), where)
+	e, err := authorize.New(snapshot(t, src), where, options...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -495,5 +496,27 @@ func TestCachedTokensEndWithAnyChangeOfTheirIssuer(t *testing.T) {
 				t.Errorf("%v, then %v", first, third)
 			}
 		})
+	}
+}
+
+// An engine whose tokens another took over is still in use, perhaps for good: it
+// verifies no token twice.
+func TestAnEngineThatIsReplacedCachesOn(t *testing.T) {
+	r := get("/private", bearer(sign(t, "kc", nil)))
+	verified := 0
+	count := token.WithSignatureFunc(func(string, []byte, string, []byte) (handled, ok bool) {
+		verified++
+		return false, false
+	})
+	before, after := engine(t, source(), authorize.TokenSource{}, count), engine(t, source(), authorize.TokenSource{}, count)
+	before.CacheTokens(nil)
+	before.Authorize(r, now)
+	after.CacheTokens(before)
+	after.Authorize(r, now)
+	for range 3 {
+		before.Authorize(r, now)
+	}
+	if verified != 2 {
+		t.Errorf("one token was verified %d times by two engines", verified)
 	}
 }

@@ -50,15 +50,15 @@ func New(s *policydata.Snapshot, source TokenSource, options ...token.Option) (*
 // CacheTokens makes the Engine remember the tokens that it has verified. Of the
 // engine that it replaces, which may be nil, it takes over the tokens of issuers
 // that have not changed in anything: keys, audiences, algorithms, claim paths,
-// skew, lifetime. The other engine remembers nothing from then on: what it still
-// verifies, by its own issuers, must not count here.
+// skew, lifetime. The other engine begins anew: what it still verifies, by its own
+// issuers, must not count here.
 func (e *Engine) CacheTokens(replaced *Engine) {
 	e.cache = token.NewCache()
 	if replaced == nil || replaced.cache == nil {
 		return
 	}
 	cache := replaced.cache
-	replaced.cache = nil
+	replaced.cache = token.NewCache()
 	if replaced.snapshot == nil || e.snapshot == nil {
 		return
 	}

@@ -18,13 +18,13 @@ import (
 // refScope is what a condition of the reference is evaluated in.
 type refScope struct {
 	request  *policydata.Request
-	who      *asker
+	who      *Asker
 	captures map[string]string
 	locals   []any
 }
 
 // refCondition evaluates a condition; not ok is an error.
-func refCondition(e *policydata.Expr, r *policydata.Request, who *asker, captures map[string]string) (holds, ok bool) {
+func refCondition(e *policydata.Expr, r *policydata.Request, who *Asker, captures map[string]string) (holds, ok bool) {
 	v, ok := (&refScope{request: r, who: who, captures: captures}).eval(e)
 	holds, isBool := v.(bool)
 	return holds, ok && isBool
@@ -146,7 +146,7 @@ func (s *refScope) variable(v policydata.Var) (any, bool) {
 		return query, err == nil
 	case policydata.VarTokenClaims:
 		claims := map[string]any{}
-		if who.claims != "" && json.Unmarshal([]byte(who.claims), &claims) != nil {
+		if who.Claims != "" && json.Unmarshal([]byte(who.Claims), &claims) != nil {
 			return nil, false
 		}
 		return claims, true
@@ -154,8 +154,8 @@ func (s *refScope) variable(v policydata.Var) (any, bool) {
 	return map[policydata.Var]any{
 		policydata.VarRequestMethod: r.Method, policydata.VarRequestPath: r.Path, policydata.VarRequestHost: r.Host,
 		policydata.VarRequestHeaders: refHeaders(r), policydata.VarRequestTime: time.Unix(r.Time, 0).UTC(),
-		policydata.VarTokenIss: who.iss, policydata.VarTokenSub: who.sub, policydata.VarUserName: who.user, policydata.VarServiceName: who.service,
-		policydata.VarTokenGroups: list(who.groups), policydata.VarTokenRoles: list(who.roles),
+		policydata.VarTokenIss: who.Iss, policydata.VarTokenSub: who.Subject, policydata.VarUserName: who.User, policydata.VarServiceName: who.Service,
+		policydata.VarTokenGroups: list(who.Groups), policydata.VarTokenRoles: list(who.Roles),
 	}[v], true
 }
 

@@ -26,11 +26,11 @@ func (v Verdict) String() string {
 	return fmt.Sprintf("%v gate=%q policy=%q rule=%q user=%q service=%q %v", v.Reason, v.Gate, v.Policy, v.Rule, v.User, v.Service, v.Captures)
 }
 
-// asker is who asks, as far as policies and conditions want to know.
-type asker struct {
-	iss, sub, user, service string
-	groups, roles           []string
-	claims                  string
+// Asker is who asks, as far as policies and conditions want to know.
+type Asker struct {
+	Iss, Subject, User, Service string
+	Groups, Roles               []string // token.groups and token.roles
+	Claims                      string
 }
 
 // Decide decides a request as the specification says.
@@ -40,35 +40,35 @@ func Decide(src *policydata.Source, r *policydata.Request, id *policydata.Identi
 
 func (ref *reference) decide(r *policydata.Request, id *policydata.Identity) Verdict {
 	if !id.Authenticated {
-		v := ref.gate(policydata.GateUser, r, &asker{}, ref.groupPolicies(policydata.GroupUnauthenticated))
+		v := ref.gate(policydata.GateUser, r, &Asker{}, ref.groupPolicies(policydata.GroupUnauthenticated))
 		if v.Reason != policydata.ReasonAllowed {
 			v.Reason = policydata.ReasonNoToken
 		}
 		return v
 	}
-	who := &asker{iss: id.Iss, sub: id.Subject, claims: id.Claims}
+	who := &Asker{Iss: id.Iss, Subject: id.Subject, Claims: id.Claims}
 	service, own, refused := ref.service(id)
 	if refused {
 		return Verdict{Reason: policydata.ReasonServiceGate, Gate: policydata.GateService}
 	}
 	if service != nil {
-		who.service = service.Name
+		who.Service = service.Name
 		if service.Disabled {
-			return Verdict{Reason: policydata.ReasonServiceDisabled, Service: who.service}
+			return Verdict{Reason: policydata.ReasonServiceDisabled, Service: who.Service}
 		}
 		if own {
 			v := ref.gate(policydata.GateUser, r, who, ref.rolePolicies(service.Role))
-			v.Service = who.service
+			v.Service = who.Service
 			return v
 		}
 	}
 	v := ref.onBehalf(r, id, who, service)
-	v.User, v.Service = who.user, who.service
+	v.User, v.Service = who.User, who.Service
 	return v
 }
 
-func (ref *reference) onBehalf(r *policydata.Request, id *policydata.Identity, who *asker, service *policydata.Service) Verdict {
-	who.user = id.User
+func (ref *reference) onBehalf(r *policydata.Request, id *policydata.Identity, who *Asker, service *policydata.Service) Verdict {
+	who.User = id.User
 	i := slices.IndexFunc(ref.src.Users, func(u policydata.User) bool { return u.Name == id.User })
 	switch {
 	case i >= 0 && ref.src.Users[i].Disabled:
@@ -80,8 +80,8 @@ func (ref *reference) onBehalf(r *policydata.Request, id *policydata.Identity, w
 	if service != nil {
 		var governing []string
 		for _, d := range service.Delegation {
-			given := slices.Contains(d.Users, "*") || slices.Contains(d.Users, who.user) ||
-				slices.ContainsFunc(d.Groups, func(g string) bool { return slices.Contains(who.groups, g) })
+			given := slices.Contains(d.Users, "*") || slices.Contains(d.Users, who.User) ||
+				slices.ContainsFunc(d.Groups, func(g string) bool { return slices.Contains(who.Groups, g) })
 			if given {
 				governing = append(governing, ref.rolePolicies(d.Role)...)
 			}
@@ -94,7 +94,7 @@ func (ref *reference) onBehalf(r *policydata.Request, id *policydata.Identity, w
 	if i >= 0 {
 		policies = append(policies, ref.src.Users[i].Policies...)
 	}
-	for _, g := range who.groups {
+	for _, g := range who.Groups {
 		policies = append(policies, ref.groupPolicies(g)...)
 	}
 	for _, name := range roles {
@@ -130,33 +130,33 @@ func (ref *reference) service(id *policydata.Identity) (service *policydata.Serv
 
 // resolve fills the effective groups and token.roles of who and returns the
 // names of the effective roles.
-func (ref *reference) resolve(id *policydata.Identity, who *asker) (roles []string) {
+func (ref *reference) resolve(id *policydata.Identity, who *Asker) (roles []string) {
 	for _, g := range id.Groups {
 		if g != "" && g != "*" && !strings.HasPrefix(g, "system:") {
-			who.groups = append(who.groups, g)
+			who.Groups = append(who.Groups, g)
 		}
 	}
 	for _, g := range ref.src.Groups {
-		if slices.Contains(g.Members, who.user) && !slices.Contains(who.groups, g.Name) {
-			who.groups = append(who.groups, g.Name)
+		if slices.Contains(g.Members, who.User) && !slices.Contains(who.Groups, g.Name) {
+			who.Groups = append(who.Groups, g.Name)
 		}
 	}
 	for _, value := range id.Roles {
 		if !strings.HasPrefix(value, "system:") {
-			who.roles = append(who.roles, value)
+			who.Roles = append(who.Roles, value)
 		}
 	}
-	mapped := slices.Clone(who.roles)
+	mapped := slices.Clone(who.Roles)
 	for _, r := range ref.src.Roles {
-		has := slices.Contains(r.Users, who.user)
-		has = has || slices.ContainsFunc(r.Groups, func(g string) bool { return slices.Contains(who.groups, g) })
+		has := slices.Contains(r.Users, who.User)
+		has = has || slices.ContainsFunc(r.Groups, func(g string) bool { return slices.Contains(who.Groups, g) })
 		has = has || slices.ContainsFunc(r.Claims, func(c string) bool { return slices.Contains(mapped, c) })
 		if !has {
 			continue
 		}
 		roles = append(roles, r.Name)
-		if !slices.Contains(who.roles, r.Name) {
-			who.roles = append(who.roles, r.Name)
+		if !slices.Contains(who.Roles, r.Name) {
+			who.Roles = append(who.Roles, r.Name)
 		}
 	}
 	return roles
@@ -182,7 +182,7 @@ func (ref *reference) rolePolicies(name string) []string {
 
 // gate asks every rule of the named policies, by every path and host, in the
 // order of reporting; the first of the strongest kind decides.
-func (ref *reference) gate(gate policydata.Gate, r *policydata.Request, who *asker, names []string) Verdict {
+func (ref *reference) gate(gate policydata.Gate, r *policydata.Request, who *Asker, names []string) Verdict {
 	found := map[policydata.Reason]Verdict{}
 	note := func(reason policydata.Reason, v Verdict) {
 		if _, ok := found[reason]; !ok {
@@ -247,6 +247,30 @@ func refMatches(rule *policydata.Rule, r *policydata.Request, f func(captures ma
 		}
 	}
 }
+
+// Matches reports whether a rule matches, condition included.
+func Matches(rule *policydata.Rule, r *policydata.Request, who *Asker) bool {
+	matches := false
+	refMatches(rule, r, func(captures map[string]string) {
+		holds, ok := true, true
+		if rule.When != nil {
+			holds, ok = refCondition(rule.When, r, who, captures)
+		}
+		matches = matches || ok && holds
+	})
+	return matches
+}
+
+// MatchesMethod reports whether an entry of a rule's methods matches.
+func MatchesMethod(m string, r *policydata.Request) bool { return refMethod(m, r) }
+
+// MatchesPath reports whether a path pattern matches a canonical path.
+func MatchesPath(pattern, path string) bool {
+	return refPath(strings.Split(pattern, "/")[1:], strings.Split(path, "/")[1:], map[string]string{})
+}
+
+// MatchesHost reports whether a host pattern matches a canonical host.
+func MatchesHost(pattern, host string) bool { return refHost(pattern, host, map[string]string{}) }
 
 func refMethod(m string, r *policydata.Request) bool {
 	switch m {

@@ -26,8 +26,8 @@ var mutations = []mutation{
 	{"the group * is one", "policydata/evaluator.go", `if name == "" || name == "*" || IsSystemName(name) {`, `if name == "" || IsSystemName(name) {`},
 	{"a token names built-in groups", "policydata/evaluator.go", `if name == "" || name == "*" || IsSystemName(name) {`, `if name == "" || name == "*" {`},
 	{"roles by group are not given", "policydata/evaluator.go", "\t\te.addRoles(s.at(secGroups, g) + groupRoleFirst)\n", "\t\t_ = s.at(secGroups, g) + groupRoleFirst\n"},
-	{"delegation to every user is to none", "policydata/evaluator.go", "s.u32(rec+delFlags)&flagAllUsers != 0 ||", "s.u32(rec+delFlags)&flagAllUsers == flagAllUsers+1 ||"},
-	{"delegation by group is for all", "policydata/evaluator.go", "given = e.listed(rec+delGroupFirst, g)", "given = e.listed(rec+delGroupFirst, g) || true"},
+	{"delegation to every user is to none", "policydata/evaluator.go", "e.snap.u32(rec+delFlags)&flagAllUsers != 0 ||", "e.snap.u32(rec+delFlags)&flagAllUsers == flagAllUsers+1 ||"},
+	{"delegation by group is for all", "policydata/evaluator.go", "if e.listed(rec+delGroupFirst, g) {", "if e.listed(rec+delGroupFirst, g) || true {"},
 	{"memory of the principal before stays", "policydata/evaluator.go", "\te.groups.reset(s.section[secGroups].count)\n", ""},
 
 	// Paths, methods and hosts.
@@ -48,7 +48,7 @@ var mutations = []mutation{
 	{"*.x matches x", "policydata/match.go", "return more == (flags&hfWild != 0)", "return !more || flags&hfWild != 0"},
 	{"a host matches a longer one", "policydata/match.go", "return more == (flags&hfWild != 0)", "return more || flags&hfWild == 0"},
 	{"rules for the host's API count at a proxy", "policydata/match.go", "return api && e.req.API", "return api"},
-	{"other rules count at the host's API", "policydata/match.go", "\t\tif !e.req.API {\n\t\t\te.note(rec, allow, c)\n\t\t}\n", "\t\te.note(rec, allow, c)\n"},
+	{"other rules count at the host's API", "policydata/match.go", "if i == 0 && !e.req.API {", "if i == 0 {"},
 	{"a dot segment is let pass", "policydata/path.go", `if rest == "" || rest[0] == '/' || rest == "." || strings.HasPrefix(rest, "./") {`, `if rest == "" || rest[0] == '/' || strings.HasPrefix(rest, "./") {`},
 	{"an encoded slash is let pass", "policydata/path.go", `c == 0x7F || c == '/' || c == '\\' || c == ';' {`, `c == 0x7F || c == '\\' || c == ';' {`},
 	{"what is encoded twice is let pass", "policydata/path.go", "if s[i] == '%' && isEscape(s, i) {", "if false && isEscape(s, i) {"},

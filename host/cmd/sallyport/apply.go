@@ -1,9 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
+	"slices"
 	"strconv"
 	"text/tabwriter"
 
@@ -14,7 +16,7 @@ import (
 )
 
 func newApply() *cobra.Command {
-	var files []string
+	var files, tests []string
 	var dryRun, prune, force bool
 	var output string
 	cmd := &cobra.Command{
@@ -36,27 +38,72 @@ func newApply() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			suites, err := readTests(cmd, files, tests)
+			if err != nil {
+				return err
+			}
 			query := url.Values{
 				"dryRun": {strconv.FormatBool(dryRun)}, "prune": {strconv.FormatBool(prune)}, "force": {strconv.FormatBool(force)},
 			}
-			result, err := c.apply(cmd.Context(), set, "?"+query.Encode())
+			result, err := c.apply(cmd.Context(), set, suites, "?"+query.Encode())
 			if err != nil {
-				return err
+				return printRefusal(cmd.OutOrStdout(), err)
 			}
 			if !dryRun && !result.Published {
 				fmt.Fprintf(cmd.ErrOrStderr(), "generation %d is committed and not published yet: the host's log says why\n", result.Generation)
 			}
-			return printAs(cmd.OutOrStdout(), output, result, func(w io.Writer) error { return printChanges(w, result.Result, dryRun) })
+			return printAs(cmd.OutOrStdout(), output, result, func(w io.Writer) error {
+				if dryRun {
+					if err := c.printDryRun(cmd, w, set, result.Changes); err != nil {
+						return err
+					}
+				}
+				return printChanges(w, result.Result, dryRun)
+			})
 		},
 	}
 	f := cmd.Flags()
 	f.StringArrayVarP(&files, "filename", "f", nil, "file or directory, - for standard input; may be repeated")
-	f.BoolVar(&dryRun, "dry-run", false, "say what would change, and change nothing")
+	f.StringArrayVar(&tests, "tests", nil, "file or directory of policy tests; a set by which one fails is refused; may be repeated")
+	f.BoolVar(&dryRun, "dry-run", false, "show what would change, and change nothing")
 	f.BoolVar(&prune, "prune", false, "delete what no file describes, except what is reserved")
 	f.BoolVar(&force, "force", false, "change reserved entities, too")
 	f.StringVarP(&output, "output", "o", formTable, "table, json or yaml")
 	addClientFlags(cmd)
 	return cmd
+}
+
+// readTests reads the tests that a set of documents must pass. They are checked
+// here, too, so that a directory without any is found before anything is sent.
+func readTests(cmd *cobra.Command, files, paths []string) ([]manifest.File, error) {
+	if len(paths) == 0 {
+		return nil, nil
+	}
+	if slices.Contains(files, manifest.Stdin) && slices.Contains(paths, manifest.Stdin) {
+		return nil, usageError(cmd, "standard input can't be both documents and tests")
+	}
+	tests, err := manifest.ReadFiles(cmd.InOrStdin(), paths...)
+	if err != nil {
+		return nil, err
+	}
+	_, err = manifest.ParseSuites(tests)
+	return tests, err
+}
+
+// printRefusal prints the failures by which a set of documents was refused,
+// which is a no and not an error.
+func printRefusal(w io.Writer, err error) error {
+	var refused *apiError
+	if !errors.As(err, &refused) || refused.Tests == nil {
+		return err
+	}
+	if err := refused.Tests.Print(w, false); err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintln(w, refused.Detail); err != nil {
+		return err
+	}
+	return errNo
 }
 
 func printChanges(w io.Writer, result directory.Result, dryRun bool) error {

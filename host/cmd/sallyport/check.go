@@ -17,7 +17,6 @@ import (
 
 	"sallyport/host/internal/check"
 	"sallyport/host/internal/compile"
-	"sallyport/host/internal/filterwasm"
 	"sallyport/host/internal/manifest"
 	"sallyport/host/internal/model"
 	"sallyport/host/internal/server"
@@ -40,6 +39,7 @@ type checkFlags struct {
 	batch   string
 	engine  string
 	output  string
+	explain bool
 }
 
 func newCheck() *cobra.Command {
@@ -49,6 +49,8 @@ func newCheck() *cobra.Command {
 		Short: "Decide a request offline, from policy files",
 		Long: `Decide a request as a proxy with these policies would. With --claims the checks of a
 token are skipped; with --token it is verified; with neither the request has no token.
+With --explain it says how it decided: what the token said, which policies counted and
+through what, what kept each rule from matching, and what would have to change.
 Exit code 0: allowed, 1: denied, 2: error; with --batch 0 unless there is an error.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
@@ -65,6 +67,7 @@ Exit code 0: allowed, 1: denied, 2: error; with --batch 0 unless there is an err
 	fl.StringVar(&f.batch, "batch", "", `file of requests, one JSON object a line: {"claims":{},"token":"","method":"","path":"","host":"","headers":{}}`)
 	fl.StringVar(&f.engine, "engine", "go", "go, or wasm: the filter itself")
 	fl.StringVarP(&f.output, "output", "o", formJSON, "json, yaml or table")
+	fl.BoolVar(&f.explain, "explain", false, "say how it was decided; as a text for people unless -o says otherwise")
 	return cmd
 }
 
@@ -97,6 +100,9 @@ func (f *checkFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	if f.explain {
+		return f.runExplain(cmd, engine, q)
+	}
 	d, err := engine.Decide(cmd.Context(), q)
 	if err != nil {
 		return err
@@ -104,7 +110,12 @@ func (f *checkFlags) run(cmd *cobra.Command) error {
 	if err := printAs(cmd.OutOrStdout(), f.output, d, func(w io.Writer) error { return printDecision(w, d) }); err != nil {
 		return err
 	}
-	if gjson.GetBytes(d, "decision").Str != "allow" {
+	return errUnlessAllowed(d)
+}
+
+// errUnlessAllowed returns the error that makes the exit code of a denial.
+func errUnlessAllowed(decision json.RawMessage) error {
+	if gjson.GetBytes(decision, "decision").Str != "allow" {
 		return errNo
 	}
 	return nil
@@ -114,6 +125,9 @@ func (f *checkFlags) run(cmd *cobra.Command) error {
 func (f *checkFlags) check(cmd *cobra.Command) error {
 	if err := required(cmd, "filename", wantPolicies); err != nil {
 		return err
+	}
+	if f.explain && f.engine != "go" {
+		return usageError(cmd, "--explain does not go with --engine "+f.engine+": "+check.ErrNoExplanation.Error())
 	}
 	if f.batch == "" {
 		if f.path == "" {
@@ -155,11 +169,7 @@ func (f *checkFlags) newEngine(ctx context.Context, source policydata.Source, no
 		}
 		return check.NewGo(snapshot, now)
 	case "wasm":
-		module, err := filterwasm.Module()
-		if err != nil {
-			return nil, err
-		}
-		return check.NewWasm(ctx, source, check.WasmOptions{Module: module, CacheDir: wasmCacheDir(), Now: now})
+		return wasmEngine(ctx, source, now)
 	}
 	return nil, fmt.Errorf("--engine %q: there are go and wasm", f.engine)
 }
@@ -199,6 +209,7 @@ func (f *checkFlags) runBatch(cmd *cobra.Command, engine check.Engine) error {
 		if err != nil {
 			return nil, err
 		}
+		q.Explain = q.Explain || f.explain
 		return engine.Decide(cmd.Context(), q)
 	})
 }
@@ -206,20 +217,29 @@ func (f *checkFlags) runBatch(cmd *cobra.Command, engine check.Engine) error {
 // offlineSource reads policy files as a store would take them, and returns what
 // their snapshot is built from.
 func offlineSource(cmd *cobra.Command, paths []string, checks model.Checks) (policydata.Source, error) {
-	files, err := manifest.ReadFiles(cmd.InOrStdin(), paths...)
+	_, state, err := offlineState(cmd, paths, checks)
 	if err != nil {
 		return policydata.Source{}, err
 	}
+	return compile.New().Source(state, compile.Version{})
+}
+
+// offlineState reads policy files as an empty store would take them.
+func offlineState(cmd *cobra.Command, paths []string, checks model.Checks) ([]manifest.Document, *model.State, error) {
+	files, err := manifest.ReadFiles(cmd.InOrStdin(), paths...)
+	if err != nil {
+		return nil, nil, err
+	}
 	docs, err := manifest.ParseFiles(files)
 	if err != nil {
-		return policydata.Source{}, err
+		return nil, nil, err
 	}
 	entities := manifest.Entities(docs)
 	state := (&model.State{}).With(entities)
 	if err := state.Check(entities, checks); err != nil {
-		return policydata.Source{}, manifest.Locate(docs, err)
+		return nil, nil, manifest.Locate(docs, err)
 	}
-	return compile.New().Source(state, compile.Version{})
+	return docs, state, nil
 }
 
 // printDecision writes a decision for people.

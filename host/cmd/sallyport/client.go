@@ -2,7 +2,10 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,6 +24,7 @@ import (
 	"sallyport/host/internal/api"
 	"sallyport/host/internal/demo"
 	"sallyport/host/internal/manifest"
+	"sallyport/host/internal/policytest"
 	"sallyport/policydata"
 )
 
@@ -36,6 +40,9 @@ type client struct {
 // addClientFlags adds the flags by which commands find the host.
 func addClientFlags(cmd *cobra.Command) {
 	cmd.Flags().String("server", "", "URL of the host (default $SALLYPORT_SERVER, or http://"+defaultHTTPAddr+")")
+	cmd.Flags().String("ca-file", "", "PEM file of the authorities of the host's certificate (default $SALLYPORT_CA_FILE, or the system's)")
+	cmd.Flags().String("cert", "", "PEM file of a certificate to show to the host (default $SALLYPORT_CERT_FILE)")
+	cmd.Flags().String("key", "", "PEM file of its key (default $SALLYPORT_KEY_FILE)")
 	cmd.Flags().String("data-dir", defaultDataDir, "where a demo on this machine left its credentials, if the environment has none")
 }
 
@@ -58,6 +65,10 @@ func newClient(cmd *cobra.Command) (*client, error) {
 	if u, err := url.Parse(c.server); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, fmt.Errorf("server %q: want a URL such as http://%s", c.server, defaultHTTPAddr)
 	}
+	var err error
+	if c.http.Transport, err = clientTransport(cmd); err != nil {
+		return nil, err
+	}
 	switch {
 	case c.accessKeyID != "" && c.secret != "":
 		return c, nil
@@ -67,6 +78,54 @@ func newClient(cmd *cobra.Command) (*client, error) {
 		return nil, errors.New("SALLYPORT_SECRET_ACCESS_KEY is set, and SALLYPORT_ACCESS_KEY_ID is not")
 	}
 	return c, c.findDemo(cmd.Flag("data-dir").Value.String(), explicit)
+}
+
+// clientTransport returns how to connect, as flags and environment say.
+func clientTransport(cmd *cobra.Command) (http.RoundTripper, error) {
+	value := func(flag, variable string) string { return cmp.Or(cmd.Flag(flag).Value.String(), os.Getenv(variable)) }
+	ca := value("ca-file", "SALLYPORT_CA_FILE")
+	cert, key := value("cert", "SALLYPORT_CERT_FILE"), value("key", "SALLYPORT_KEY_FILE")
+	config := &tls.Config{MinVersion: tls.VersionTLS12}
+	if ca != "" {
+		pem, err := os.ReadFile(ca)
+		if err != nil {
+			return nil, err
+		}
+		if config.RootCAs = x509.NewCertPool(); !config.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("%s: no certificate in PEM", ca)
+		}
+	}
+	if cert != "" || key != "" {
+		if cert == "" || key == "" {
+			return nil, errors.New("want both, --cert and --key, or neither")
+		}
+		pair, err := tls.LoadX509KeyPair(cert, key)
+		if err != nil {
+			return nil, fmt.Errorf("%s and %s: %w", cert, key, err)
+		}
+		config.Certificates = []tls.Certificate{pair}
+	}
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.TLSClientConfig = config
+	return t, nil
+}
+
+// explainCall says what to do about a request that got no answer.
+func explainCall(err error) error {
+	var unknown x509.UnknownAuthorityError
+	var name x509.HostnameError
+	var plain tls.RecordHeaderError
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("%w; is the host running (sallyport serve, or sallyport demo)?", err)
+	case errors.As(err, &unknown):
+		return fmt.Errorf("%w; --ca-file or SALLYPORT_CA_FILE names the authorities of the host's certificate", err)
+	case errors.As(err, &name):
+		return fmt.Errorf("%w; --server must name the host as its certificate does", err)
+	case errors.As(err, &plain):
+		return fmt.Errorf("%w; a host that was started without --tls-cert is reached by http", err)
+	}
+	return err
 }
 
 // findDemo takes the credentials of a demo on this machine, if it is the server
@@ -108,19 +167,8 @@ func (e *apiError) Error() string {
 
 // do sends a request and decodes the answer into out.
 func (c *client) do(ctx context.Context, method, path, contentType string, body io.Reader, out any) error {
-	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.server, "/")+path, body)
+	resp, err := c.send(ctx, method, path, contentType, body)
 	if err != nil {
-		return err
-	}
-	req.SetBasicAuth(c.accessKeyID, c.secret)
-	if contentType != "" {
-		req.Header.Set("Content-Type", contentType)
-	}
-	resp, err := c.http.Do(req)
-	if err != nil {
-		if errors.Is(err, syscall.ECONNREFUSED) {
-			err = fmt.Errorf("%w; is the host running (sallyport serve, or sallyport demo)?", err)
-		}
 		return err
 	}
 	defer resp.Body.Close()
@@ -134,10 +182,29 @@ func (c *client) do(ctx context.Context, method, path, contentType string, body 
 	return errorOf(resp, answer)
 }
 
+// send sends a request and returns the answer, whatever its status.
+func (c *client) send(ctx context.Context, method, path, contentType string, body io.Reader) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.server, "/")+path, body)
+	if err != nil {
+		return nil, err
+	}
+	req.SetBasicAuth(c.accessKeyID, c.secret)
+	if contentType != "" {
+		req.Header.Set("Content-Type", contentType)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, explainCall(err)
+	}
+	return resp, nil
+}
+
 // errorOf returns the error that an answer is.
 func errorOf(resp *http.Response, answer []byte) *apiError {
 	e := &apiError{}
-	if resp.Header.Get("Content-Type") != "application/problem+json" || json.Unmarshal(answer, e) != nil {
+	if resp.StatusCode == http.StatusBadRequest && string(answer) == "Client sent an HTTP request to an HTTPS server.\n" {
+		*e = apiError{api.Problem{Detail: "the host speaks TLS: --server or SALLYPORT_SERVER must begin with https"}}
+	} else if resp.Header.Get("Content-Type") != "application/problem+json" || json.Unmarshal(answer, e) != nil {
 		*e = apiError{api.Problem{Detail: "is " + resp.Request.URL.Host + " a Sallyport host? Its answer is no problem document"}}
 	}
 	e.Status, e.Title = resp.StatusCode, http.StatusText(resp.StatusCode)
@@ -147,23 +214,36 @@ func errorOf(resp *http.Response, answer []byte) *apiError {
 	return e
 }
 
-// apply sends documents under the names of their files.
-func (c *client) apply(ctx context.Context, files []manifest.File, query string) (api.Applied, error) {
-	var result api.Applied
+// apply sends documents, and tests that they must pass, under the names of their
+// files.
+func (c *client) apply(ctx context.Context, files, tests []manifest.File, query string) (result api.Applied, err error) {
+	err = c.sendFiles(ctx, "/api/v1/apply"+query, files, tests, &result)
+	return result, err
+}
+
+// test has the host run tests on what it has.
+func (c *client) test(ctx context.Context, tests []manifest.File) (*policytest.Report, error) {
+	report := &policytest.Report{}
+	return report, c.sendFiles(ctx, "/api/v1/test", nil, tests, report)
+}
+
+// sendFiles sends files as a form.
+func (c *client) sendFiles(ctx context.Context, path string, files, tests []manifest.File, out any) error {
 	var body bytes.Buffer
 	form := multipart.NewWriter(&body)
-	for _, f := range files {
-		part, err := form.CreateFormFile("file", f.Name)
-		if err != nil {
-			return result, err
-		}
-		if _, err := part.Write(f.Data); err != nil {
-			return result, err
+	for name, list := range map[string][]manifest.File{"file": files, "test": tests} {
+		for _, f := range list {
+			part, err := form.CreateFormFile(name, f.Name)
+			if err != nil {
+				return err
+			}
+			if _, err := part.Write(f.Data); err != nil {
+				return err
+			}
 		}
 	}
 	if err := form.Close(); err != nil {
-		return result, err
+		return err
 	}
-	err := c.do(ctx, http.MethodPost, "/api/v1/apply"+query, form.FormDataContentType(), &body, &result)
-	return result, err
+	return c.do(ctx, http.MethodPost, path, form.FormDataContentType(), &body, out)
 }

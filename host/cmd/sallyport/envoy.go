@@ -52,6 +52,9 @@ key that signs snapshots, and the filter.`,
 	f.StringVar(&o.Upstream, "upstream", envoyconfig.DefaultUpstream, "host:port of the upstream")
 	f.StringVar(&o.Host, "host", envoyconfig.DefaultHost, "host:port of the host's API, where proxies ask for keys")
 	f.StringVar(&o.XDS, "xds", envoyconfig.DefaultXDS, "host:port of the host's xDS")
+	f.StringVar(&o.HostCA, "host-ca", "", "PEM file on Envoy's machine of the authorities of the host's certificate; without it, no TLS to the host")
+	f.StringVar(&o.Cert, "cert", "", "PEM file on Envoy's machine of the certificate that it shows to the host")
+	f.StringVar(&o.Key, "key", "", "PEM file of its key")
 	f.StringVar(&o.ModulePath, "module", "", "path of the filter on Envoy's machine (default: the one in the data directory)")
 	return cmd
 }

@@ -18,6 +18,8 @@ import (
 func newGet() *cobra.Command {
 	var output string
 	cmd := &cobra.Command{
+		ValidArgsFunction: completeNames(false),
+
 		Use:   "get KIND [NAME]",
 		Short: "Show what the host has",
 		Long: `Show users, groups, policies, roles, services, issuers or revocations; with a name, one
@@ -137,62 +139,106 @@ func newDelete() *cobra.Command {
 	var force bool
 	var output string
 	cmd := &cobra.Command{
-		Use:   "delete KIND NAME",
-		Short: "Delete an entity, or let a revoked token count again",
-		Long: `Delete an entity with all that refers to it, or let a revoked token count again:
+		ValidArgsFunction: completeNames(true),
 
-  sallyport delete user eric
+		Use:   "delete KIND NAME...",
+		Short: "Delete entities, or let a revoked token count again",
+		Long: `Delete entities of a kind with all that refers to them, one after the other, or let a
+revoked token count again:
+
+  sallyport delete user eric sean
   sallyport delete revocation ISSUER JTI`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkForm(output); err != nil {
 				return err
 			}
-			path, what, err := toDelete(cmd, args)
+			list, err := toDelete(cmd, args)
 			if err != nil {
 				return err
-			}
-			if force {
-				path += "?force=true"
 			}
 			c, err := newClient(cmd)
 			if err != nil {
 				return err
 			}
-			committed, err := c.delete(cmd.Context(), path)
+			committed, err := c.deleteAll(cmd, list, force)
 			if err != nil {
 				return err
 			}
-			warnUnpublished(cmd, committed)
 			return printAs(cmd.OutOrStdout(), output, committed, func(w io.Writer) error {
-				_, err := fmt.Fprintf(w, "deleted %s\ngeneration %d\n", what, committed.Generation)
+				for _, t := range list {
+					if _, err := fmt.Fprintf(w, "deleted %s\n", t.what); err != nil {
+						return err
+					}
+				}
+				_, err := fmt.Fprintf(w, "generation %d\n", committed.Generation)
 				return err
 			})
 		},
 	}
-	cmd.Flags().BoolVar(&force, "force", false, "delete a reserved entity, too")
-	cmd.Flags().StringVarP(&output, "output", "o", formTable, "table, json or yaml")
+	cmd.Flags().BoolVar(&force, "force", false, "delete reserved entities, too")
+	addOutputFlag(cmd, &output)
 	addClientFlags(cmd)
 	return cmd
 }
 
-// toDelete returns the path of what arguments name, and what to call it.
-func toDelete(cmd *cobra.Command, args []string) (path, what string, err error) {
+// target is something to delete.
+type target struct {
+	path string
+	what string // for people
+}
+
+// toDelete returns what arguments name.
+func toDelete(cmd *cobra.Command, args []string) (list []target, err error) {
 	if len(args) == 0 {
-		return "", "", usageError(cmd, "want a kind and a name")
+		return nil, usageError(cmd, "want a kind and a name")
 	}
 	r, err := resourceNamed(cmd, args[0])
 	if err != nil {
-		return "", "", err
+		return nil, err
 	}
-	wanted, form := 1, "a name"
+	names := args[1:]
 	if r.path == revocationsPath {
-		wanted, form = 2, "ISSUER and JTI"
+		if len(names) != 2 {
+			return nil, usageError(cmd, "want ISSUER and JTI behind "+strconv.Quote(args[0]))
+		}
+		return []target{{r.at(names...), r.names[0] + " " + printable(strings.Join(names, " "))}}, nil
 	}
-	if len(args) != 1+wanted {
-		return "", "", usageError(cmd, "want "+form+" behind "+strconv.Quote(args[0]))
+	if len(names) == 0 {
+		return nil, usageError(cmd, "want a name behind "+strconv.Quote(args[0]))
 	}
-	return r.at(args[1:]...), r.names[0] + " " + printable(strings.Join(args[1:], " ")), nil
+	for _, n := range names {
+		list = append(list, target{r.at(n), r.names[0] + " " + printable(n)})
+	}
+	return list, nil
+}
+
+// deleteAll deletes one after the other and returns the last commit. An error
+// says what was deleted before.
+func (c *client) deleteAll(cmd *cobra.Command, list []target, force bool) (committed api.Committed, err error) {
+	query := ""
+	if force {
+		query = "?force=true"
+	}
+	for i, t := range list {
+		committed, err = c.delete(cmd.Context(), t.path+query)
+		if err != nil && i > 0 {
+			return committed, fmt.Errorf("%w; deleted before that: %s", err, named(list[:i]))
+		}
+		if err != nil {
+			return committed, err
+		}
+	}
+	warnUnpublished(cmd, committed)
+	return committed, nil
+}
+
+func named(list []target) string {
+	names := make([]string, len(list))
+	for i, t := range list {
+		names[i] = t.what
+	}
+	return strings.Join(names, ", ")
 }
 
 func (c *client) delete(ctx context.Context, path string) (committed api.Committed, err error) {

@@ -13,9 +13,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"sallyport/host/internal/check"
-	"sallyport/host/internal/filterwasm"
-	"sallyport/policydata"
+	"sallyport/e2e/hosttest"
+	"sallyport/host/internal/tlsfiles/tlsfilestest"
 )
 
 func TestMain(m *testing.M) {
@@ -34,6 +33,10 @@ func TestMain(m *testing.M) {
 //	               writes ca.pem and idp.yaml, an Issuer found by discovery
 //	http M URL [N] asks the host as the first user, or as nobody where N is
 //	               "anonymous", or with a token, and prints status and body
+//	certs          writes ca.pem, and host.pem with its key, host-key.pem
+//	plain          has SALLYPORT_SERVER begin with http
+//	use FILE       sets the credentials that FILE exports
+//	fetch PATH F   writes what the host answers anybody to a file
 func TestScript(t *testing.T) {
 	dir := filepath.Join("testdata", "script")
 	scripts, err := filepath.Glob(filepath.Join(dir, "*.txtar"))
@@ -60,7 +63,15 @@ func TestScript(t *testing.T) {
 			"serve":  serve,
 			"stop":   stop,
 			"http":   ask,
-			"idp":    runIDP,
+			"fetch":  fetch,
+			"use":    use,
+			"plain": func(ts *testscript.TestScript, _ bool, _ []string) {
+				ts.Setenv("SALLYPORT_SERVER", strings.Replace(ts.Getenv("SALLYPORT_SERVER"), "https:", "http:", 1))
+			},
+			"certs": func(ts *testscript.TestScript, _ bool, _ []string) {
+				tlsfilestest.NewAuthority(t, ts.MkAbs("."), "ca").Issue(t, ts.MkAbs("."), "host")
+			},
+			"idp": runIDP,
 		},
 	})
 }
@@ -68,16 +79,8 @@ func TestScript(t *testing.T) {
 // warmCache compiles the filter once for all scripts.
 func warmCache(t *testing.T, dir string) {
 	t.Helper()
-	module, err := filterwasm.Module()
-	if err != nil {
-		t.Fatalf("%v (run make build)", err)
-	}
 	t.Setenv("XDG_CACHE_HOME", dir)
-	engine, err := check.NewWasm(t.Context(), policydata.Source{}, check.WasmOptions{Module: module, CacheDir: wasmCacheDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := engine.Close(t.Context()); err != nil {
+	if err := hosttest.Precompile(wasmCacheDir(), hosttest.Module(t)); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -60,7 +61,11 @@ func serve(ts *testscript.TestScript, neg bool, args []string) {
 	if neg {
 		ts.Fatalf("serve started")
 	}
-	ts.Setenv("SALLYPORT_SERVER", "http://"+servingHTTP.FindStringSubmatch(h.err.String())[1])
+	scheme := "http://"
+	if slices.Contains(args, "--tls-cert") {
+		scheme = "https://"
+	}
+	ts.Setenv("SALLYPORT_SERVER", scheme+servingHTTP.FindStringSubmatch(h.err.String())[1])
 	for _, m := range exported.FindAllStringSubmatch(h.out.String(), -1) {
 		ts.Setenv(m[1], m[2])
 	}
@@ -108,6 +113,29 @@ func ask(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	_, err = fmt.Fprintf(ts.Stdout(), "%d %s\n", resp.StatusCode, body)
 	ts.Check(err)
+}
+
+// use sets the credentials that a file of exports has.
+func use(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: use FILE")
+	}
+	for _, m := range exported.FindAllStringSubmatch(ts.ReadFile(args[0]), -1) {
+		ts.Setenv(m[1], m[2])
+	}
+}
+
+// fetch writes what the host answers anybody to a file.
+func fetch(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: fetch PATH FILE")
+	}
+	resp, err := http.Get(ts.Getenv("SALLYPORT_SERVER") + args[0])
+	ts.Check(err)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	ts.Check(err)
+	writeFile(ts, args[1], string(body))
 }
 
 func writeTokens(ts *testscript.TestScript, _ bool, _ []string) {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -38,7 +39,12 @@ filter with the policy snapshot. The first start prints the first credentials, o
 		},
 	}
 	addServerFlags(cmd, &c)
-	cmd.Flags().BoolVar(&c.InsecureDevIssuer, "insecure-dev-issuer", false,
+	f := cmd.Flags()
+	f.StringVar(&c.TLSCertFile, "tls-cert", "", "PEM file of the certificate for both addresses; read again when it changes")
+	f.StringVar(&c.TLSKeyFile, "tls-key", "", "PEM file of its key")
+	f.StringVar(&c.ClientCAFile, "client-ca", "",
+		"PEM file of authorities; proxies must show a certificate of them, without which xDS is on loopback only")
+	f.BoolVar(&c.InsecureDevIssuer, "insecure-dev-issuer", false,
 		"trust tokens of the development issuer (sallyport token mint), whose key lies in the data directory")
 	return cmd
 }
@@ -49,6 +55,8 @@ func addServerFlags(cmd *cobra.Command, c *host.Config) {
 	f.StringVar(&c.DataDir, "data-dir", defaultDataDir, "directory of the store and the keys")
 	f.StringVar(&c.HTTPAddr, "http", defaultHTTPAddr, "address of the API")
 	f.StringVar(&c.XDSAddr, "xds", defaultXDSAddr, "address of xDS")
+	f.IntVar(&c.Audit.Records, "audit-records", 100_000, "how many audit records are kept; 0: all")
+	f.DurationVar(&c.Audit.Age, "audit-age", 400*24*time.Hour, "for how long audit records are kept; 0: for ever")
 	f.BoolVar(&c.IdentityHeaders, "identity-headers", false,
 		"have proxies send x-sallyport-user, -groups and -generation to the upstream")
 	f.BoolVar(&c.IssuerAllowHTTP, strings.TrimPrefix(keyfetch.AllowHTTPFlag, "--"), false,
@@ -66,7 +74,10 @@ func newLogger(w io.Writer) *slog.Logger {
 
 // printCredentials shows the first access key as lines for a shell.
 func printCredentials(w io.Writer, id, secret string) error {
-	_, err := fmt.Fprintf(w, "# The first credentials. They are shown this once; keep them.\n"+
-		"export SALLYPORT_ACCESS_KEY_ID=%s\nexport SALLYPORT_SECRET_ACCESS_KEY=%s\n", id, secret)
+	return printExports(w, "# The first credentials. They are shown this once; keep them.", id, secret)
+}
+
+func printExports(w io.Writer, comment, id, secret string) error {
+	_, err := fmt.Fprintf(w, "%s\nexport SALLYPORT_ACCESS_KEY_ID=%s\nexport SALLYPORT_SECRET_ACCESS_KEY=%s\n", comment, id, secret)
 	return err
 }

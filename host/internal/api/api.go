@@ -7,15 +7,20 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"sallyport/host/internal/check"
+	"sallyport/host/internal/compile"
 	"sallyport/host/internal/directory"
 	"sallyport/host/internal/issuerkeys"
+	"sallyport/host/internal/logins"
 	"sallyport/host/internal/publish"
+	"sallyport/host/internal/store"
 	"sallyport/policydata"
 )
 
@@ -25,6 +30,7 @@ const maxCheckBytes = 1 << 20
 // Options is what the API serves from.
 type Options struct {
 	Directory *directory.Directory
+	Store     store.Store // of the directory, for backups
 	Publisher *publish.Publisher
 	Keys      *issuerkeys.Keeper
 	Registry  *prometheus.Registry
@@ -35,43 +41,72 @@ type Options struct {
 	// FirstUserIssuer is the "iss" of tokens that may name the first user: the
 	// development issuer's, where it is trusted. Empty: there are none.
 	FirstUserIssuer string
+
+	// ProxiesByCertificate has what is for proxies answered to who shows a client
+	// certificate, and metrics to these and to whom the policies allow them.
+	ProxiesByCertificate bool
 }
 
 type api struct {
 	Options
-	decider  decider
-	requests *prometheus.CounterVec
+	decider   decider
+	routes    []string          // that mean something, "GET /healthz"
+	compiler  *compile.Compiler // of states that tests are run on
+	requests  *prometheus.CounterVec
+	backingUp sync.Mutex // held while a backup is taken
+
+	logins       *logins.Limiter
+	failedLogins *prometheus.CounterVec
+	keyWaits     chan struct{} // one for each request that waits for a key
 }
 
 // New returns the handler of all paths.
 func New(o Options) http.Handler {
-	a := &api{Options: o, requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "sallyport_api_requests_total", Help: "Requests to the API by status class.",
-	}, []string{"code"})}
-	o.Registry.MustRegister(a.requests)
+	handler, _ := newHandler(o)
+	return handler
+}
+
+// newHandler returns the handler of all paths, and its routes.
+func newHandler(o Options) (http.Handler, []string) {
+	a := &api{
+		Options: o, compiler: compile.New(), logins: logins.New(o.Now), keyWaits: make(chan struct{}, maxKeyWaits),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sallyport_api_requests_total", Help: "Requests to the API by status class.",
+		}, []string{"code"}),
+		failedLogins: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sallyport_api_failed_logins_total",
+			Help: "Requests to the API with bad credentials, and what they were answered: refused (401) or limited (429).",
+		}, []string{"answer"}),
+	}
+	o.Registry.MustRegister(a.requests, a.failedLogins)
 	mux := http.NewServeMux()
 	handle := func(method, path string, h http.HandlerFunc) {
+		a.routes = append(a.routes, method+" "+path)
 		mux.HandleFunc(method+" "+path, h)
 		mux.HandleFunc(path, methodNotAllowed(method))
 	}
 	guarded := func(method, path string, h http.HandlerFunc) {
-		mux.HandleFunc(method+" "+path, a.guarded(h))
-		mux.HandleFunc(path, a.guarded(methodNotAllowed(method)))
+		a.resource(mux, strings.TrimPrefix(path, apiPrefix), methods{method: h})
 	}
 	handle(http.MethodGet, "/healthz", func(w http.ResponseWriter, _ *http.Request) { writeText(w, "ok\n") })
 	handle(http.MethodGet, "/readyz", a.ready)
-	handle(http.MethodGet, "/metrics", promhttp.HandlerFor(o.Registry, promhttp.HandlerOpts{}).ServeHTTP)
-	handle(http.MethodGet, ModulePath, o.Module.serve)
-	handle(http.MethodPost, "/v1/keys", a.findKey)
+	metrics := promhttp.HandlerFor(o.Registry, promhttp.HandlerOpts{}).ServeHTTP
+	handle(http.MethodGet, "/metrics", a.forProxies(metrics, a.guarded(metrics)))
+	handle(http.MethodGet, ModulePath, a.forProxies(o.Module.serve, needsCertificate))
+	handle(http.MethodGet, OpenAPIPath, serveOpenAPI)
+	handle(http.MethodGet, SchemaPath, serveSchema)
+	handle(http.MethodPost, "/v1/keys", a.forProxies(a.findKey, needsCertificate))
 	guarded(http.MethodGet, "/api/v1/generation", a.generation)
 	guarded(http.MethodPost, "/api/v1/apply", a.apply)
 	guarded(http.MethodPost, "/api/v1/check", a.check)
+	guarded(http.MethodPost, "/api/v1/access", a.access)
+	guarded(http.MethodPost, "/api/v1/test", a.test)
 	a.resources(mux)
 	guarded(http.MethodPost, "/api/v1/issuers/{name}/refresh", a.refreshIssuer)
 	mux.HandleFunc("/api/", a.guarded(notFound))
 	mux.HandleFunc("/api", a.guarded(notFound)) // or the mux would redirect
 	mux.HandleFunc("/", notFound)
-	return canonicalOnly(sameOriginOnly(mux))
+	return canonicalOnly(sameOriginOnly(mux)), a.routes
 }
 
 // canonicalOnly refuses paths that are not canonical, so that the mux, which
@@ -95,6 +130,24 @@ func sameOriginOnly(next http.Handler) http.Handler {
 		fail(w, http.StatusForbidden, "a request that a page of another origin made")
 	}))
 	return protection.Handler(next)
+}
+
+// forProxies serves h to proxies, and calls otherwise for anybody else.
+func (a *api) forProxies(h, otherwise http.HandlerFunc) http.HandlerFunc {
+	if !a.ProxiesByCertificate {
+		return h
+	}
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
+			h(w, r)
+			return
+		}
+		otherwise(w, r)
+	}
+}
+
+func needsCertificate(w http.ResponseWriter, _ *http.Request) {
+	fail(w, http.StatusForbidden, "this is for proxies, which show a client certificate")
 }
 
 func notFound(w http.ResponseWriter, _ *http.Request) {

@@ -41,6 +41,7 @@ var module = []byte("\x00asm\x01\x00\x00\x00")
 // development issuer trusted.
 type fixture struct {
 	handler   http.Handler
+	store     *mem.Store
 	directory *directory.Directory
 	publisher *publish.Publisher
 	keys      *issuerkeys.Keeper
@@ -48,6 +49,7 @@ type fixture struct {
 	key       string // access key of the first user
 	secret    string
 	log       *bytes.Buffer
+	t         *testing.T
 }
 
 // openDev makes the development issuer once: an RSA key takes its time.
@@ -79,7 +81,8 @@ func newFixture(t *testing.T, o options) *fixture {
 		},
 		KeyURL: o.keyPolicy.CheckURL,
 	}
-	f := &fixture{directory: directory.New(mem.New(), checks, time.Now), log: &bytes.Buffer{}}
+	f := &fixture{store: mem.New(), log: &bytes.Buffer{}, t: t}
+	f.directory = directory.New(f.store, checks, time.Now)
 	creds, err := f.directory.EnsureAdmin(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -102,7 +105,7 @@ func newFixture(t *testing.T, o options) *fixture {
 		Directory: f.directory, Client: keyfetch.New(o.keyPolicy), Logger: slog.New(slog.DiscardHandler),
 	})
 	f.handler = api.New(api.Options{
-		Directory: f.directory, Publisher: f.publisher, Keys: f.keys, Registry: prometheus.NewRegistry(),
+		Directory: f.directory, Store: f.store, Publisher: f.publisher, Keys: f.keys, Registry: prometheus.NewRegistry(),
 		Module: api.NewModule(module), Logger: slog.New(slog.NewTextHandler(f.log, nil)), Now: time.Now,
 		FirstUserIssuer: o.firstUserIssuer,
 	})
@@ -156,9 +159,11 @@ func (f *fixture) token(t *testing.T, r devissuer.MintRequest) string {
 	return minted
 }
 
+// do answers a request. Each answer must be as the OpenAPI document says.
 func (f *fixture) do(req *http.Request) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	f.handler.ServeHTTP(w, req)
+	conform(f.t, req, w)
 	return w
 }
 

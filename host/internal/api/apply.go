@@ -35,13 +35,17 @@ func (a *api) apply(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	files, err := bodyFiles(w, r)
+	sent, err := readUpload(w, r)
 	if err != nil {
 		failBody(w, err)
 		return
 	}
-	docs, err := manifest.ParseFiles(files)
+	docs, err := manifest.ParseFiles(sent.documents)
 	if err != nil {
+		failDocuments(w, err)
+		return
+	}
+	if options.Judge, err = a.judgeBy(r.Context(), sent.tests); err != nil {
 		failDocuments(w, err)
 		return
 	}
@@ -62,6 +66,7 @@ func (a *api) apply(w http.ResponseWriter, r *http.Request) {
 func (a *api) failApply(w http.ResponseWriter, err error) {
 	var errs manifest.Errors
 	var ungranted *grantError
+	var failed *testsFailed
 	switch {
 	case errors.As(err, &ungranted):
 		failGrant(w, ungranted)
@@ -69,9 +74,11 @@ func (a *api) failApply(w http.ResponseWriter, err error) {
 	case errors.As(err, &errs):
 		failDocuments(w, errs)
 		return
+	case errors.As(err, &failed):
+		writeProblem(w, Problem{Status: http.StatusUnprocessableEntity, Detail: failed.Error(), Tests: failed.report})
+		return
 	}
-	a.Logger.Error("applying documents", "error", err)
-	fail(w, http.StatusInternalServerError, "nothing was applied")
+	a.failCommit(w, err)
 }
 
 // awaitPublished gives the publisher a moment, so that who applied a change and
@@ -100,15 +107,25 @@ func applyOptions(r *http.Request) (o directory.Options, err error) {
 	return o, nil
 }
 
-// bodyFiles returns the documents of a request's body, as files.
-func bodyFiles(w http.ResponseWriter, r *http.Request) ([]manifest.File, error) {
+// upload is what a request brings.
+type upload struct {
+	documents []manifest.File
+	tests     []manifest.File // parts of a form whose name is "test"
+}
+
+// testPart is the name of the parts of a form that hold tests.
+const testPart = "test"
+
+// readUpload returns the documents of a request's body, as files, and in a form
+// the tests.
+func readUpload(w http.ResponseWriter, r *http.Request) (upload, error) {
 	r.Body = http.MaxBytesReader(w, r.Body, manifest.MaxTotalBytes)
 	mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")) // none, or a bad one, is taken as YAML
 	if mediaType == "multipart/form-data" {
 		return formFiles(r)
 	}
 	data, err := io.ReadAll(r.Body)
-	return []manifest.File{{Name: bodyName(mediaType), Data: data}}, err
+	return upload{documents: []manifest.File{{Name: bodyName(mediaType), Data: data}}}, err
 }
 
 // bodyName returns the name of a body as a file of documents.
@@ -119,33 +136,36 @@ func bodyName(mediaType string) string {
 	return "body"
 }
 
-func formFiles(r *http.Request) ([]manifest.File, error) {
+func formFiles(r *http.Request) (sent upload, _ error) {
 	parts, err := r.MultipartReader()
 	if err != nil {
-		return nil, err
+		return sent, err
 	}
-	var files []manifest.File
 	for {
 		part, err := parts.NextPart()
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
-			return nil, fmt.Errorf("the form: %w", err)
+			return sent, fmt.Errorf("the form: %w", err)
 		}
-		if len(files) == maxParts {
-			return nil, fmt.Errorf("the form has more than %d files", maxParts)
+		if len(sent.documents)+len(sent.tests) == maxParts {
+			return sent, fmt.Errorf("the form has more than %d files", maxParts)
 		}
 		data, err := io.ReadAll(part)
 		if err != nil {
-			return nil, err
+			return sent, err
 		}
-		files = append(files, manifest.File{Name: fileNameOf(part.Header.Get("Content-Disposition"), part.FormName()), Data: data})
+		into := &sent.documents
+		if part.FormName() == testPart {
+			into = &sent.tests
+		}
+		*into = append(*into, manifest.File{Name: fileNameOf(part.Header.Get("Content-Disposition"), part.FormName()), Data: data})
 	}
-	if len(files) == 0 {
-		return nil, errors.New("the form has no file")
+	if len(sent.documents)+len(sent.tests) == 0 {
+		return sent, errors.New("the form has no file")
 	}
-	return files, nil
+	return sent, nil
 }
 
 // fileNameOf returns the file name of a part of a form with its directories,

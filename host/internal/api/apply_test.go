@@ -166,6 +166,13 @@ func TestCheckDecidesByWhatIsPublished(t *testing.T) {
 	if d := check(`{"method":"GET","path":"/open"}`); d["reason"] != "no_token" {
 		t.Errorf("got %v", d)
 	}
+	if d := check(`{"method":"GET","path":"/open"}`); d["explanation"] != nil {
+		t.Errorf("an explanation that nobody asked for: %v", d)
+	}
+	explained := check(`{"method":"GET","path":"/open","explain":true}`)
+	if x, ok := explained["explanation"].(map[string]any); !ok || explained["reason"] != "no_token" || len(x["changes"].([]any)) != 1 {
+		t.Errorf("got %v", explained)
+	}
 	// Rules of the API don't count for proxies.
 	if d := check(`{"claims":{"sub":"admin"},"method":"GET","path":"/api/v1/generation","host":"system:api"}`); d["decision"] != "deny" {
 		t.Errorf("got %v", d)

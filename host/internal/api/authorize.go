@@ -26,6 +26,8 @@ func (a *api) guarded(next http.HandlerFunc) http.HandlerFunc {
 		case err != nil:
 			a.Logger.Error("authorizing an API request", "error", err)
 			fail(w, http.StatusServiceUnavailable, "")
+		case failedLogin(reason):
+			a.refuseLogin(w, r, reason)
 		case reason != policydata.ReasonAllowed:
 			refuse(w, reason)
 		default:
@@ -48,37 +50,61 @@ func (a *api) authorize(r *http.Request) (caller, policydata.Reason, error) {
 	if current == nil {
 		return caller{}, policydata.ReasonNoSnapshot, nil
 	}
+	ask, key, err := a.asker(r)
+	if errors.Is(err, directory.ErrBadCredentials) {
+		return caller{}, policydata.ReasonBadToken, nil
+	}
+	if err != nil {
+		return caller{}, policydata.ReasonInternalError, err
+	}
+	req := requestOf(r)
+	v, err := a.decider.decide(current.Loaded, ask, req)
+	if later := a.keyOf(r.Context(), v.missing); later != nil {
+		current = later
+		v, err = a.decider.decide(current.Loaded, ask, req)
+	}
+	byToken := key == ""
+	if err == nil && byToken && v.reason == policydata.ReasonAllowed && a.firstUserOf(v) {
+		err = errFirstUserByToken
+	}
+	escalation := *req
+	escalation.Method, escalation.Target = escalate, apiPrefix
+	actor := directory.Actor{User: v.user, Service: v.service, Issuer: v.issuer}
+	if !byToken {
+		actor.AccessKeyID, actor.Issuer = key, ""
+	}
+	return caller{v.writer, actor, sync.OnceValues(func() (bool, error) {
+		v, err := a.decider.decide(current.Loaded, ask, &escalation)
+		return err == nil && v.reason == policydata.ReasonAllowed, err
+	})}, v.reason, err
+}
+
+// asker returns how to decide for who makes a request: by access key, of which it
+// returns the id, or by token if there is one. The error wraps directory.ErrBadCredentials where an
+// access key is not what it should be.
+func (a *api) asker(r *http.Request) (ask asking, accessKeyID string, err error) {
+	key, secret, isBasic := r.BasicAuth()
+	if !isBasic || len(r.Header.Values("Authorization")) != 1 {
+		return func(e *authorize.Engine, req *authorize.Request) policydata.Decision {
+			return e.Authorize(req, a.Now().Unix())
+		}, "", nil
+	}
+	owner, err := a.Directory.Authenticate(r.Context(), key, secret)
+	if err != nil {
+		return nil, "", err
+	}
+	return a.askAs(owner), key, nil
+}
+
+// requestOf returns a request as the engine takes it.
+func requestOf(r *http.Request) *authorize.Request {
 	req := &authorize.Request{Method: r.Method, Target: r.RequestURI, Authority: r.Host, API: true}
 	for name, values := range r.Header {
 		for _, v := range values {
 			req.Headers = append(req.Headers, [2]string{strings.ToLower(name), v})
 		}
 	}
-	key, secret, isBasic := r.BasicAuth()
-	byToken := !isBasic || len(r.Header.Values("Authorization")) != 1
-	ask := func(e *authorize.Engine, req *authorize.Request) policydata.Decision {
-		return e.Authorize(req, a.Now().Unix())
-	}
-	if !byToken {
-		owner, err := a.Directory.Authenticate(r.Context(), key, secret)
-		if errors.Is(err, directory.ErrBadCredentials) {
-			return caller{}, policydata.ReasonBadToken, nil
-		}
-		if err != nil {
-			return caller{}, policydata.ReasonInternalError, err
-		}
-		ask = a.askAs(owner)
-	}
-	v, err := a.decider.decide(current.Loaded, ask, req)
-	if err == nil && byToken && v.reason == policydata.ReasonAllowed && a.firstUserOf(v) {
-		err = errFirstUserByToken
-	}
-	escalation := *req
-	escalation.Method, escalation.Target = escalate, apiPrefix
-	return caller{v.writer, sync.OnceValues(func() (bool, error) {
-		v, err := a.decider.decide(current.Loaded, ask, &escalation)
-		return err == nil && v.reason == policydata.ReasonAllowed, err
-	})}, v.reason, err
+	return req
 }
 
 // firstUserOf reports whether a token names the first user and may not.
@@ -107,10 +133,13 @@ type decider struct {
 
 // verdict is what of a decision is good beyond the engine's next one.
 type verdict struct {
-	reason policydata.Reason
-	issuer string        // "iss" of the token
-	user   string        // who acts, or in whose name a service does
-	writer grants.Writer // the user; the zero Writer for a service, in whoever's name
+	reason  policydata.Reason
+	issuer  string        // "iss" of the token
+	user    string        // who acts, or in whose name a service does
+	service string        // "": none
+	writer  grants.Writer // the user; the zero Writer for a service, in whoever's name
+
+	missing missingKey // what a token lacked that was refused for nothing else
 }
 
 func (x *decider) decide(s *policydata.Snapshot, ask asking, req *authorize.Request) (verdict, error) {
@@ -124,7 +153,10 @@ func (x *decider) decide(s *policydata.Snapshot, ask asking, req *authorize.Requ
 		x.snapshot, x.engine = s, engine
 	}
 	d := ask(x.engine, req)
-	v := verdict{reason: d.Reason, issuer: strings.Clone(x.engine.Issuer()), user: strings.Clone(d.User)}
+	v := verdict{reason: d.Reason, issuer: strings.Clone(x.engine.Issuer()), user: strings.Clone(d.User), service: strings.Clone(d.Service)}
+	if iss, kid, ok := x.engine.MissingKey(); ok {
+		v.missing = missingKey{strings.Clone(iss), strings.Clone(kid)}
+	}
 	if d.Service == "" {
 		id := x.engine.Identity()
 		v.writer = grants.Writer{User: v.user, Groups: cloned(id.Groups), Roles: cloned(id.Roles)}

@@ -20,6 +20,10 @@
 // ["*"] has it, and [GET, PUT] or "@write" has not. It is asked about that one
 // path, so that all methods on /api/v1/users/** are not enough.
 //
+// A first start makes reserved policies for the API: admin allows everything,
+// viewer to read, and editor to read and write without ESCALATE, so that an
+// editor hands on what editors hold and no more.
+//
 // # Entities
 //
 // An entity is a document, as in files. "status" is what the host reports about

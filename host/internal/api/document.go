@@ -17,8 +17,14 @@ type Document struct {
 	Status any `json:"status,omitempty"`
 }
 
-// documentOf returns the document of an entity.
-func documentOf(e model.Entity) (Document, error) {
+// UserStatus is the status of a user.
+type UserStatus struct {
+	// ID is unique among all users that ever were, unlike the name.
+	ID string `json:"id"`
+}
+
+// DocumentOf returns the document of an entity, without a status.
+func DocumentOf(e model.Entity) (Document, error) {
 	spec, err := json.Marshal(e)
 	if err != nil {
 		return Document{}, err

@@ -38,16 +38,24 @@ func (a *api) entities(mux *http.ServeMux, kind model.Kind) {
 }
 
 func (a *api) listEntities(w http.ResponseWriter, r *http.Request, kind model.Kind) {
-	q, _, err := readPage(r)
+	var fields []string
+	if kind == model.KindUser {
+		fields = userFields()
+	}
+	q, values, err := readPage(r, fields...)
 	if err != nil {
 		fail(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	state, ok := a.state(w, r)
-	if !ok {
+	if named := given(values, fields); named > 1 {
+		fail(w, http.StatusBadRequest, "want one of id, email and externalId")
 		return
 	}
-	page := cut(state.Of(kind), q, nameOf, func(e model.Entity) model.Entity { return e })
+	page, err := a.page(r, kind, q, values)
+	if err != nil {
+		a.failWrite(w, err)
+		return
+	}
 	docs := Page[Document]{Results: make([]Document, len(page.Results)), Pagination: page.Pagination}
 	for i, e := range page.Results {
 		if docs.Results[i], err = a.document(e); err != nil {
@@ -58,12 +66,49 @@ func (a *api) listEntities(w http.ResponseWriter, r *http.Request, kind model.Ki
 	writeJSON(w, docs)
 }
 
+// page returns a page of the entities of a kind: of those that have what values
+// say in a field, if they name one.
+func (a *api) page(r *http.Request, kind model.Kind, q pageQuery, values map[string]string) (Page[model.Entity], error) {
+	itself := func(e model.Entity) model.Entity { return e }
+	for i, name := range userFields() {
+		if value, ok := values[name]; ok {
+			users, err := a.Directory.FindUsers(r.Context(), directory.UserField(i), value)
+			return cut(users, q, func(u *model.User) string { return u.Name }, func(u *model.User) model.Entity { return u }), err
+		}
+	}
+	revision, err := a.Directory.Load(r.Context())
+	if err != nil {
+		return Page[model.Entity]{}, err
+	}
+	return cutFrom(revision.State.From(kind, q.from()), q, nameOf, itself), nil
+}
+
+// given returns how many of the names have a value.
+func given(values map[string]string, names []string) (n int) {
+	for _, name := range names {
+		if _, ok := values[name]; ok {
+			n++
+		}
+	}
+	return n
+}
+
+// userFields are the parameters by which users are looked up, in the order of
+// directory.UserField.
+func userFields() []string { return []string{"id", "email", "externalId"} }
+
 func nameOf(e model.Entity) string { return e.Meta().Name }
 
 // document returns an entity with what the host has to report about it.
 func (a *api) document(e model.Entity) (Document, error) {
-	doc, err := documentOf(e)
-	if err == nil && e.Kind() == model.KindIssuer && a.Keys != nil {
+	doc, err := DocumentOf(e)
+	if err != nil {
+		return doc, err
+	}
+	if e.Kind() == model.KindUser {
+		doc.Status = UserStatus{ID: e.Meta().ID}
+	}
+	if e.Kind() == model.KindIssuer && a.Keys != nil {
 		if status, ok := a.Keys.Status(e.Meta().Name); ok {
 			doc.Status = status
 		}

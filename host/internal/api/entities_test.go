@@ -64,6 +64,7 @@ func TestTheLifeOfAnEntity(t *testing.T) {
 			var got, want any
 			unmarshal(t, w.Body.String(), &got)
 			unmarshal(t, tt.body, &want)
+			delete(got.(map[string]any), "status")
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("got (-want +got):\n%s", diff)
 			}
@@ -233,8 +234,58 @@ func TestTheStatusOfAnIssuerIsShownAndNotTaken(t *testing.T) {
 		t.Errorf("list: %s", w.Body)
 	}
 	for _, path := range []string{"users/admin", "export"} {
-		if w := f.send("GET", "/api/v1/"+path, ""); strings.Contains(w.Body.String(), "status") {
+		if w := f.send("GET", "/api/v1/"+path, ""); strings.Contains(w.Body.String(), "source") {
 			t.Errorf("%s: %s", path, w.Body)
+		}
+	}
+}
+
+// TestUsersAreFoundByWhatElseTheyHave looks users up by each field, and wants
+// each write to count at once.
+func TestUsersAreFoundByWhatElseTheyHave(t *testing.T) {
+	f := newFixture(t, options{})
+	put := func(name, spec string) {
+		t.Helper()
+		decode[api.Committed](t, f.send("PUT", "/api/v1/users/"+name,
+			fmt.Sprintf(`{"apiVersion":"sallyport/v1","kind":"User","metadata":{"name":%q},"spec":%s}`, name, spec)))
+	}
+	find := func(query string) []string {
+		t.Helper()
+		names := []string{}
+		for _, doc := range decode[api.Page[api.Document]](t, f.send("GET", "/api/v1/users?"+query, "")).Results {
+			names = append(names, doc.Metadata.Name)
+		}
+		return names
+	}
+	put("eric", `{"email":"Eric@example.org","externalId":"e1"}`)
+	put("sean", `{"email":"eric@example.org","externalId":"E1"}`)
+	var eric struct{ Status api.UserStatus }
+	unmarshal(t, f.send("GET", "/api/v1/users/eric", "").Body.String(), &eric)
+	for _, tt := range []struct {
+		query string
+		want  []string
+	}{
+		{"email=ERIC@example.org", []string{"eric", "sean"}},
+		{"email=eric@example.org&amount=1", []string{"eric"}},
+		{"email=eric@example.org&after=eric", []string{"sean"}},
+		{"email=eric@example.org&prefix=s", []string{"sean"}},
+		{"externalId=e1", []string{"eric"}},
+		{"externalId=", []string{}},
+		{"email=nobody@example.org", []string{}},
+		{"id=" + eric.Status.ID, []string{"eric"}},
+	} {
+		if diff := cmp.Diff(tt.want, find(tt.query)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.query, diff)
+		}
+	}
+	wantProblem(t, f.send("GET", "/api/v1/groups?email=x", ""), 400, `unknown parameter "email"`)
+	wantProblem(t, f.send("GET", "/api/v1/users?email=x&id=y", ""), 400, "one of id, email and externalId")
+	put("sean", `{"email":"sean@example.org"}`)
+	decode[api.Committed](t, f.send("DELETE", "/api/v1/users/eric", ""))
+	put("eric", `{}`)
+	for _, query := range []string{"email=eric@example.org", "externalId=e1", "id=" + eric.Status.ID} {
+		if got := find(query); len(got) > 0 {
+			t.Errorf("%s still finds %v", query, got)
 		}
 	}
 }

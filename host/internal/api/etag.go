@@ -21,7 +21,7 @@ func etagOf(e model.Entity) (string, error) {
 	if e == nil {
 		return "", nil
 	}
-	doc, err := documentOf(e)
+	doc, err := DocumentOf(e)
 	if err != nil {
 		return "", err
 	}

@@ -23,7 +23,7 @@ func (a *api) export(w http.ResponseWriter, r *http.Request) {
 	all := revision.State.Entities()
 	e := Export{Epoch: revision.Epoch, Generation: revision.Generation, Documents: make([]Document, len(all))}
 	for i, entity := range all {
-		if e.Documents[i], err = documentOf(entity); err != nil {
+		if e.Documents[i], err = DocumentOf(entity); err != nil {
 			a.failRead(w, err)
 			return
 		}

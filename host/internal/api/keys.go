@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -71,7 +70,7 @@ func failKey(w http.ResponseWriter, err error) {
 	if limited := (*issuerkeys.LimitedError)(nil); errors.As(err, &limited) {
 		after, detail = limited.After, "too many fetches for unknown kids"
 	}
-	w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(after.Seconds()))))
+	retryAfter(w, after)
 	fail(w, http.StatusServiceUnavailable, detail)
 }
 

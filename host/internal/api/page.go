@@ -3,8 +3,10 @@ package api
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"net/http"
 	"net/url"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -45,22 +47,38 @@ func readPage(r *http.Request, more ...string) (q pageQuery, values map[string]s
 	}
 	q = pageQuery{prefix: values["prefix"], after: values["after"], amount: defaultPage}
 	if text, ok := values["amount"]; ok {
-		if q.amount, err = strconv.Atoi(text); err != nil || q.amount < 1 || q.amount > maxPage {
-			return q, nil, fmt.Errorf("parameter amount: want 1 to %d", maxPage)
+		if q.amount, err = amountOf(text); err != nil {
+			return q, nil, err
 		}
 	}
 	return q, values, nil
 }
 
+func amountOf(text string) (int, error) {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > maxPage {
+		return 0, fmt.Errorf("parameter amount: want 1 to %d", maxPage)
+	}
+	return n, nil
+}
+
 // cut returns the page of a list, which is sorted by what name returns.
 func cut[E, T any](list []E, q pageQuery, name func(E) string, show func(E) T) Page[T] {
-	begin := sort.Search(len(list), func(i int) bool {
-		n := name(list[i])
-		return n > q.after && n >= q.prefix
-	})
+	begin := sort.Search(len(list), func(i int) bool { return name(list[i]) >= q.from() })
+	return cutFrom(slices.Values(list[begin:]), q, name, show)
+}
+
+// from is what no name of the page is below.
+func (q pageQuery) from() string { return max(q.prefix, q.after) }
+
+// cutFrom is cut for what is sorted and begins at q.from().
+func cutFrom[E, T any](list iter.Seq[E], q pageQuery, name func(E) string, show func(E) T) Page[T] {
 	page := Page[T]{Results: []T{}, Pagination: Pagination{MaxPerPage: maxPage}}
 	last := ""
-	for _, e := range list[begin:] {
+	for e := range list {
+		if q.after != "" && name(e) == q.after {
+			continue
+		}
 		if !strings.HasPrefix(name(e), q.prefix) {
 			break
 		}

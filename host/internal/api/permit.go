@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"sallyport/host/internal/directory"
 	"sallyport/host/internal/grants"
 	"sallyport/host/internal/model"
 )
@@ -16,6 +17,7 @@ const escalate = "ESCALATE"
 // caller is who makes a request.
 type caller struct {
 	grants.Writer
+	actor directory.Actor // as audit records have it
 	// unrestricted asks the engine whether the caller may escalate, once.
 	unrestricted func() (bool, error)
 }
@@ -23,7 +25,8 @@ type caller struct {
 type callerKey struct{}
 
 func withCaller(r *http.Request, c caller) *http.Request {
-	return r.WithContext(context.WithValue(r.Context(), callerKey{}, c))
+	ctx := directory.As(r.Context(), c.actor)
+	return r.WithContext(context.WithValue(ctx, callerKey{}, c))
 }
 
 // callerOf returns the caller of a guarded request; of any other, one who may

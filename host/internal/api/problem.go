@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"sallyport/host/internal/manifest"
+	"sallyport/host/internal/policytest"
 )
 
 // Problem is an error answer (RFC 9457).
@@ -15,6 +16,8 @@ type Problem struct {
 	Status int          `json:"status"`
 	Detail string       `json:"detail,omitempty"`
 	Errors []FieldError `json:"errors,omitempty"`
+	// Tests is the report of tests by which documents were refused.
+	Tests *policytest.Report `json:"tests,omitempty"`
 }
 
 // FieldError is one thing that is wrong with documents, and where.

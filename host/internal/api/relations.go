@@ -75,12 +75,18 @@ func (a *api) addRelations(mux *http.ServeMux) {
 
 // listing returns the names of the entities of a kind that list k.
 func listing(s *model.State, kind model.Kind, k model.Key) (names []string) {
-	for _, e := range s.Of(kind) {
-		if list, _ := directory.Related(e, k.Kind); slices.Contains(list, k.Name) {
+	for e := range s.From(kind, "") {
+		if list, _ := directory.Related(e, k.Kind); lists(list, k.Name) {
 			names = append(names, e.Meta().Name)
 		}
 	}
 	return names
+}
+
+// lists reports whether a name is in a list of an entity, which is sorted.
+func lists(list []string, name string) bool {
+	_, found := slices.BinarySearch(list, name)
+	return found
 }
 
 // listRelated answers a page of what names returns for the entity of the path.
@@ -190,7 +196,7 @@ func (a *api) getRelated(rel relation) http.HandlerFunc {
 		if !ok {
 			return
 		}
-		if list, _ := directory.Related(e, rel.target); !slices.Contains(list, other) {
+		if list, _ := directory.Related(e, rel.target); !lists(list, other) {
 			a.failWrite(w, notFoundError(model.Key{Kind: rel.target, Name: other}))
 			return
 		}

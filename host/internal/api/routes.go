@@ -16,6 +16,7 @@ func (a *api) resource(mux *http.ServeMux, path string, m methods) {
 	var allowed []string
 	for method, h := range m {
 		allowed = append(allowed, method)
+		a.routes = append(a.routes, method+" "+apiPrefix+path)
 		mux.HandleFunc(method+" "+apiPrefix+path, a.guarded(h))
 	}
 	slices.Sort(allowed)
@@ -25,12 +26,20 @@ func (a *api) resource(mux *http.ServeMux, path string, m methods) {
 // apiPrefix begins the paths of the REST API.
 const apiPrefix = "/api/v1"
 
+// Paths of what describes the API; they need no credentials.
+const (
+	OpenAPIPath = apiPrefix + "/openapi.yaml"
+	SchemaPath  = apiPrefix + "/schema.json"
+)
+
 // resources adds the routes of entities and of what belongs to them.
 func (a *api) resources(mux *http.ServeMux) {
 	for _, kind := range model.Kinds() {
 		a.entities(mux, kind)
 	}
 	a.resource(mux, "/export", methods{http.MethodGet: a.export})
+	a.resource(mux, "/audit", methods{http.MethodGet: a.audit})
+	a.resource(mux, "/backup", methods{http.MethodGet: a.backup})
 	a.addRelations(mux)
 	a.addCredentials(mux)
 	a.resource(mux, "/revocations", methods{http.MethodGet: a.revocations, http.MethodPost: a.revoke})

@@ -11,6 +11,7 @@ import (
 	"sallyport/host/internal/directory"
 	"sallyport/host/internal/manifest"
 	"sallyport/host/internal/model"
+	"sallyport/host/internal/store"
 	"sallyport/policydata/token"
 )
 
@@ -54,7 +55,21 @@ func (a *api) failWrite(w http.ResponseWriter, err error) {
 	case errors.Is(err, directory.ErrNotFound):
 		fail(w, http.StatusNotFound, err.Error())
 	default:
-		a.Logger.Error("changing the directory", "error", err)
+		a.failCommit(w, err)
+	}
+}
+
+// failCommit answers a write that the store did not take.
+func (a *api) failCommit(w http.ResponseWriter, err error) {
+	a.Logger.Error("changing the directory", "error", err)
+	switch {
+	case errors.Is(err, directory.ErrTooLarge):
+		fail(w, http.StatusUnprocessableEntity, "nothing was changed: "+err.Error())
+	case errors.Is(err, store.ErrNoSpace):
+		fail(w, http.StatusInsufficientStorage, "nothing was changed: the host's disk is full, or what it may use of it; what is in force stays in force")
+	case errors.Is(err, store.ErrReadOnly):
+		fail(w, http.StatusServiceUnavailable, "nothing was changed: the host's store can't be written to; what is in force stays in force")
+	default:
 		fail(w, http.StatusInternalServerError, "nothing was changed")
 	}
 }

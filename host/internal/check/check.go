@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"sallyport/host/internal/explain"
 	"sallyport/host/internal/signing"
 	"sallyport/policydata"
 	"sallyport/policydata/authorize"
@@ -26,6 +27,7 @@ type Query struct {
 	Path    string          `json:"path"` // the raw request target
 	Host    string          `json:"host"`
 	Headers Headers         `json:"headers"`
+	Explain bool            `json:"explain"` // also say how it was decided
 }
 
 // Headers are header fields by name: a text, or a list for a repeated field.
@@ -52,15 +54,21 @@ func (v *Values) UnmarshalJSON(b []byte) error {
 // ParseQuery reads a query, which must be all that b holds.
 func ParseQuery(b []byte) (*Query, error) {
 	q := &Query{}
+	return q, parse(b, q)
+}
+
+// parse reads one JSON object without unknown members, which must be all that b
+// holds.
+func parse(b []byte, into any) error {
 	decoder := json.NewDecoder(bytes.NewReader(b))
 	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(q); err != nil {
-		return nil, explainJSON(err)
+	if err := decoder.Decode(into); err != nil {
+		return explainJSON(err)
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("want one JSON object and nothing behind it")
+		return errors.New("want one JSON object and nothing behind it")
 	}
-	return q, nil
+	return nil
 }
 
 // explainJSON says what an error of the decoder means for who wrote the query.
@@ -141,7 +149,12 @@ func (q *Query) request(token string) *authorize.Request {
 	return r
 }
 
-// Engine decides queries. A decision is JSON as in policydata.Decision.
+// ErrNoExplanation is returned for a query that wants an explanation of an engine
+// that has none.
+var ErrNoExplanation = errors.New("the filter only decides: an explanation comes from the engine as Go code, which decides alike")
+
+// Engine decides queries. A decision is JSON as in policydata.Decision, with one
+// member more, as in explain.Explained, where the query wants an explanation.
 type Engine interface {
 	Decide(ctx context.Context, q *Query) (json.RawMessage, error)
 	Close(ctx context.Context) error
@@ -149,8 +162,9 @@ type Engine interface {
 
 // goEngine is the engine as Go code.
 type goEngine struct {
-	engine *authorize.Engine
-	now    func() time.Time
+	snapshot *policydata.Snapshot
+	engine   *authorize.Engine
+	now      func() time.Time
 }
 
 // NewGo returns the engine as Go code over a snapshot.
@@ -159,7 +173,7 @@ func NewGo(s *policydata.Snapshot, now func() time.Time) (Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &goEngine{e, now}, nil
+	return &goEngine{s, e, now}, nil
 }
 
 // Decide implements Engine.
@@ -168,6 +182,9 @@ func (e *goEngine) Decide(_ context.Context, q *Query) (json.RawMessage, error) 
 		return nil, err
 	}
 	r := q.request(q.Token)
+	if q.Explain {
+		return explain.Decide(e.snapshot, e.engine, q.explained(r, e.now())).JSON()
+	}
 	var d policydata.Decision
 	if q.hasClaims() {
 		d = e.engine.AuthorizeClaims(r, string(q.Claims), e.now().Unix())
@@ -175,6 +192,20 @@ func (e *goEngine) Decide(_ context.Context, q *Query) (json.RawMessage, error) 
 		d = e.engine.Authorize(r, e.now().Unix())
 	}
 	return d.AppendJSON(nil), nil
+}
+
+// explained returns the query as it is to be explained.
+func (q *Query) explained(r *authorize.Request, now time.Time) explain.Query {
+	x := explain.Query{Request: r, Token: q.Token, Now: now.Unix()}
+	if q.hasClaims() {
+		x.Claims = string(q.Claims)
+	}
+	for _, h := range r.Headers {
+		if scheme, token, ok := strings.Cut(h[1], " "); ok && h[0] == "authorization" && strings.EqualFold(scheme, "bearer") {
+			x.Token = strings.TrimSpace(token)
+		}
+	}
+	return x
 }
 
 // Close implements Engine.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tidwall/gjson"
 
+	"sallyport/e2e/hosttest"
 	"sallyport/host/internal/check"
 	"sallyport/host/internal/compile"
 	"sallyport/host/internal/devissuer"
@@ -57,7 +58,13 @@ func openDev(t *testing.T) *devissuer.Issuer {
 
 // compiled is where the tests keep the filter's machine code, which each would
 // need seconds for.
-var compiled = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "sallyport-check-test-") })
+var compiled = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "sallyport-check-test-")
+	if err != nil {
+		return "", err
+	}
+	return dir, hosttest.Precompile(dir, "../filterwasm/module/sallyport.wasm")
+})
 
 func TestMain(m *testing.M) {
 	code := m.Run()

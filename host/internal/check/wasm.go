@@ -110,6 +110,9 @@ func (e *wasmEngine) Decide(ctx context.Context, q *Query) (json.RawMessage, err
 	if err := q.Check(); err != nil {
 		return nil, err
 	}
+	if q.Explain {
+		return nil, ErrNoExplanation
+	}
 	pool, raw := e.tokens, q.Token
 	if q.hasClaims() {
 		var err error

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 
 	"sallyport/host/internal/directory"
 	"sallyport/host/internal/manifest"
+	"sallyport/host/internal/model"
 	"sallyport/host/internal/publish"
 	"sallyport/host/internal/server"
 	"sallyport/host/wasmhost"
@@ -181,7 +183,8 @@ func (d *demo) applyStory(ctx context.Context) error {
 		return err
 	}
 	generation := revision.Generation
-	if len(revision.State.Policies) <= 1 && len(revision.State.Groups) == 0 { // only admin
+	used := func(p *model.Policy) bool { return !p.Reserved } // beside what a first start makes
+	if !slices.ContainsFunc(revision.State.Policies, used) && len(revision.State.Groups) == 0 {
 		docs, err := manifest.Parse(storyFile, story)
 		if err != nil {
 			return err

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport/e2e/hosttest"
 	"sallyport/host/internal/devissuer"
 	"sallyport/host/internal/directory"
 	"sallyport/host/internal/filterwasm"
@@ -27,8 +28,15 @@ import (
 // compiled is where the tests keep the filter's machine code, which each would
 // need seconds for.
 var compiled = sync.OnceValues(func() (string, error) {
-	return os.MkdirTemp("", "sallyport-demo-test-")
+	dir, err := os.MkdirTemp("", "sallyport-demo-test-")
+	if err != nil {
+		return "", err
+	}
+	return dir, hosttest.Precompile(dir, filterFile)
 })
+
+// filterFile is the filter that is embedded.
+const filterFile = "../filterwasm/module/sallyport.wasm"
 
 func TestMain(m *testing.M) {
 	code := m.Run()

@@ -1,10 +1,8 @@
 package directory
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"sallyport/host/internal/model"
@@ -34,14 +32,20 @@ func (d *Directory) AccessKeys(ctx context.Context, owner model.Key) ([]AccessKe
 }
 
 func credentialsOf(img *image, owner model.Key) []AccessKey {
+	ids, _ := img.owned.get(entityKey(owner))
 	var keys []AccessKey
-	for id, c := range img.credentials {
-		if c.owner == owner {
+	for _, id := range ids {
+		if c, ok := img.credentials.get(id); ok {
 			keys = append(keys, c.accessKey(id))
 		}
 	}
-	slices.SortFunc(keys, func(a, b AccessKey) int { return cmp.Compare(a.ID, b.ID) })
 	return keys
+}
+
+// owned returns how many access keys there are of an owner.
+func owned(img *image, owner model.Key) int {
+	ids, _ := img.owned.get(entityKey(owner))
+	return len(ids)
 }
 
 func (c credential) accessKey(id string) AccessKey {
@@ -55,7 +59,7 @@ func (d *Directory) AccessKey(ctx context.Context, id string) (AccessKey, error)
 	if err != nil {
 		return AccessKey{}, err
 	}
-	c, ok := img.credentials[id]
+	c, ok := img.credentials.get(id)
 	if !ok {
 		return AccessKey{}, fmt.Errorf("access key %q: %w", id, ErrNotFound)
 	}
@@ -69,7 +73,7 @@ func (d *Directory) DeleteCredentials(ctx context.Context, owner model.Key, id s
 		if err := o.before(prev.state); err != nil {
 			return nil, err
 		}
-		if c, ok := prev.credentials[id]; !ok || c.owner != owner {
+		if c, ok := prev.credentials.get(id); !ok || c.owner != owner {
 			return nil, fmt.Errorf("access key %q of %s %q: %w", id, owner.Kind, owner.Name, ErrNotFound)
 		}
 		return &change{state: prev.state, withdrawn: id}, nil

@@ -23,6 +23,11 @@ type Options struct {
 	// asks nothing.
 	Before func(*model.State) error
 	Permit func(before, after *model.State) error
+
+	// Judge is asked by Apply about the state as it would be, after Permit and
+	// also where nothing changes; an error ends the write and is returned. It runs
+	// in the write's transaction, too, so that what it judged is what is committed.
+	Judge func(*model.State) error
 }
 
 func (o *Options) before(s *model.State) error {
@@ -37,6 +42,13 @@ func (o *Options) permit(before, after *model.State) error {
 		return nil
 	}
 	return o.Permit(before, after)
+}
+
+func (o *Options) judge(next *model.State) error {
+	if o.Judge == nil {
+		return nil
+	}
+	return o.Judge(next)
 }
 
 // Action is what became of an entity.
@@ -89,10 +101,13 @@ func (d *Directory) write(ctx context.Context, o Options, docsOf func(*model.Sta
 		}
 		changes = changesOf(prev.state, next, docs)
 		if !changed(changes) {
-			return nil, nil
+			return nil, o.judge(next)
 		}
-		giveIDs(next)
-		return &change{state: next}, o.permit(prev.state, next)
+		giveIDs(prev.state, next)
+		if err := o.permit(prev.state, next); err != nil {
+			return nil, err
+		}
+		return &change{state: next}, o.judge(next)
 	}
 	img, err := d.run(ctx, plan, o.DryRun)
 	if err != nil {
@@ -118,7 +133,7 @@ func (d *Directory) run(ctx context.Context, plan func(*image) (*change, error),
 func (d *Directory) applied(prev *model.State, docs []model.Entity, o Options) (*model.State, error) {
 	next := prev.With(docs)
 	if o.Prune {
-		next = next.Without(undescribed(prev, docs))
+		next = next.Without(Undescribed(prev, docs))
 	}
 	var problems model.Problems
 	times := make(map[model.Key]int, len(docs))
@@ -151,8 +166,9 @@ func (d *Directory) applied(prev *model.State, docs []model.Entity, o Options) (
 	return next, err
 }
 
-// undescribed returns the keys of what is in s, not in docs, and not reserved.
-func undescribed(s *model.State, docs []model.Entity) []model.Key {
+// Undescribed returns the keys of what is in s, not in docs, and not reserved:
+// what pruning deletes.
+func Undescribed(s *model.State, docs []model.Entity) []model.Key {
 	described := make(map[model.Key]bool, len(docs))
 	for _, e := range docs {
 		described[model.KeyOf(e)] = true
@@ -197,10 +213,10 @@ func (d *Directory) Delete(ctx context.Context, k model.Key, o Options) (Result,
 
 // giveIDs gives ids to the entities that have none: those that With has just
 // made and nobody else knows.
-func giveIDs(s *model.State) {
-	for _, e := range s.Entities() {
-		if e.Meta().ID == "" {
-			e.Meta().ID = newID()
+func giveIDs(prev, next *model.State) {
+	for _, diff := range differences(prev, next) {
+		if diff.new != nil && diff.new.Meta().ID == "" {
+			diff.new.Meta().ID = newID()
 		}
 	}
 }
@@ -219,6 +235,15 @@ func (d difference) action() Action {
 		return Deleted
 	}
 	return Updated
+}
+
+// rank orders differences so that each comes after what it may refer to.
+func (d difference) rank() int {
+	k := cmp.Or(d.new, d.old).Kind()
+	if k == model.KindIssuer {
+		return -1 // a ServiceAccount's identities name it
+	}
+	return slices.Index(model.Kinds(), k)
 }
 
 // differences returns what differs. States share what does not, and their lists

@@ -5,16 +5,15 @@ import (
 	"fmt"
 
 	"sallyport/host/internal/model"
-	"sallyport/policydata"
 )
 
 // AdminName is the name of the first user, and of its policy.
 const AdminName = "admin"
 
 // EnsureAdmin makes the first user, who may do everything at the host's own API,
-// with an access key. It does so once in the life of a store and returns nil
-// afterwards, even if the user was deleted since. Both entities are reserved, so
-// that pruning leaves them alone.
+// with an access key, and the policies for that API that others can be given. It
+// does so once in the life of a store and returns nil afterwards, even if some of
+// this was deleted since. All of it is reserved, so that pruning leaves it alone.
 func (d *Directory) EnsureAdmin(ctx context.Context) (*Credentials, error) {
 	creds := newCredentials()
 	first := false
@@ -32,8 +31,8 @@ func (d *Directory) EnsureAdmin(ctx context.Context) (*Credentials, error) {
 		if err != nil {
 			return nil, fmt.Errorf("first start: %w", err)
 		}
-		giveIDs(next)
-		return d.addCredentials(&change{state: next, bootstrap: true}, model.Key{Kind: model.KindUser, Name: AdminName}, creds)
+		giveIDs(prev.state, next)
+		return d.addCredentials(&change{state: next, bootstrap: true, part: "first start"}, model.Key{Kind: model.KindUser, Name: AdminName}, creds)
 	})
 	if err != nil || !first {
 		return nil, err
@@ -47,17 +46,14 @@ func has(s *model.State, k model.Key) bool {
 }
 
 func adminDocuments() []model.Entity {
-	return []model.Entity{
-		&model.Policy{
-			Metadata: model.Metadata{Name: AdminName, Description: "everything at the host's own API", Reserved: true},
-			Rules: []model.Rule{{
-				Name: "all", Effect: model.Allow, Methods: []string{"*"},
-				Hosts: []string{policydata.HostAPI}, Paths: []string{"/**"},
-			}},
-		},
+	docs := []model.Entity{
 		&model.User{
 			Metadata: model.Metadata{Name: AdminName, Description: "the first user", Reserved: true},
 			Policies: []string{AdminName},
 		},
 	}
+	for _, p := range apiPolicies() {
+		docs = append(docs, p)
+	}
+	return docs
 }

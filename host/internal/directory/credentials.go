@@ -73,7 +73,7 @@ func (d *Directory) CreateCredentials(ctx context.Context, owner model.Key, o Op
 		if err := o.before(prev.state); err != nil {
 			return nil, err
 		}
-		if len(credentialsOf(prev, owner)) >= maxCredentials {
+		if owned(prev, owner) >= maxCredentials {
 			return nil, model.Problems{{
 				Kind: owner.Kind, Name: owner.Name, Field: "credentials",
 				Text: fmt.Sprintf("has %d access keys, and can't have more: delete some", maxCredentials),
@@ -124,7 +124,7 @@ func (d *Directory) Authenticate(ctx context.Context, accessKeyID, secret string
 	if len(secret) > maxSecretBytes {
 		return model.Key{}, ErrBadCredentials
 	}
-	cred, known := img.credentials[accessKeyID]
+	cred, known := img.credentials.get(accessKeyID)
 	hash := sha256.Sum256([]byte(secret))
 	// An unknown key is compared, too, so that it takes as long as a known one.
 	want, err := hex.DecodeString(cred.Hash)

@@ -1,10 +1,12 @@
 package directory
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -20,9 +22,10 @@ type Directory struct {
 	store  store.Store
 	checks model.Checks
 	now    func() time.Time
+	sizes  Sizes
 
 	mu      sync.Mutex
-	cached  *image        // guarded by mu; the last one seen, nil at first
+	recent  []*image      // guarded by mu; the newest last, perhaps with some that were never committed
 	changed chan struct{} // guarded by mu; closed and replaced by each commit
 }
 
@@ -66,24 +69,34 @@ func (d *Directory) view(ctx context.Context) (*image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load the directory: %w", err)
 	}
-	d.keep(img)
 	return img, nil
 }
 
-// keep remembers img unless a later one is known.
+// maxRecent is how many images are kept: while one is written, those who began
+// to read earlier still see the one before.
+const maxRecent = 8
+
+// keep remembers an image. It does so before that is committed, since whoever
+// comes next looks for it at once; an image is found by what only its own commit
+// wrote, so one that came to nothing is never found.
 func (d *Directory) keep(img *image) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.cached == nil || d.cached.before(img) {
-		d.cached = img
+	if d.recent = append(d.recent, img); len(d.recent) > maxRecent {
+		d.recent = slices.Clone(d.recent[1:])
 	}
 }
 
-func (g *storedGeneration) before(img *image) bool {
-	if g.Epoch != img.Epoch {
-		return g.Epoch < img.Epoch
+// known returns the image whose generation has a value in the store.
+func (d *Directory) known(value []byte) (*image, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, img := range slices.Backward(d.recent) {
+		if img.raw == string(value) {
+			return img, true
+		}
 	}
-	return g.Generation < img.Generation
+	return nil, false
 }
 
 // change is what a write makes of an image.
@@ -94,6 +107,9 @@ type change struct {
 	withdrawn string                       // an access key id; "": none
 	keys      map[string]*model.IssuerKeys // by issuer; they replace what it had
 	bootstrap bool                         // the first user was made
+	collect   bool                         // look for what counts for nothing once more
+	epoch     uint64                       // that begins; 0: none does
+	part      string                       // of the host, if it is no actor's write
 }
 
 // update runs plan on the last image and commits what it returns; nil is
@@ -112,20 +128,22 @@ func (d *Directory) update(ctx context.Context, plan func(*image) (*change, erro
 			return err
 		}
 		if img, committed = prev, c != nil; c == nil {
-			return nil
+			return errUnchanged // which a store need not write
 		}
-		img, err = d.commit(tx, prev, c)
+		img, err = d.commit(tx, prev, c, actorOf(ctx, c.part))
 		return err
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, errUnchanged) {
 		return nil, err
 	}
-	d.keep(img)
 	if committed {
 		d.notify()
 	}
 	return img, nil
 }
+
+// errUnchanged ends an Update that has nothing to commit.
+var errUnchanged = errors.New("nothing to commit")
 
 func (d *Directory) notify() {
 	d.mu.Lock()
@@ -135,14 +153,23 @@ func (d *Directory) notify() {
 }
 
 // commit writes the difference between prev and c, and the next generation.
-func (d *Directory) commit(tx store.Tx, prev *image, c *change) (*image, error) {
+func (d *Directory) commit(tx store.Tx, prev *image, c *change, actor Actor) (*image, error) {
 	w := &writer{tx: tx}
-	for _, key := range prev.dangling {
+	dangling := prev.dangling
+	if c.collect {
+		fresh, err := load(tx)
+		if err != nil {
+			return nil, err
+		}
+		dangling = fresh.dangling
+	}
+	for _, key := range dangling {
 		w.delete(key)
 	}
-	w.state(prev.state, c.state)
+	diffs := differences(prev.state, c.state)
+	w.state(prev.state, c.state, diffs)
 	w.revoked(prev.state, c.state)
-	if cred, ok := prev.credentials[c.withdrawn]; ok {
+	if cred, ok := prev.credentials.get(c.withdrawn); ok {
 		w.delete(credentialsKey(cred.owner, c.withdrawn))
 	}
 	for _, key := range slices.Sorted(maps.Keys(c.extra)) {
@@ -152,28 +179,44 @@ func (d *Directory) commit(tx store.Tx, prev *image, c *change) (*image, error) 
 	state.Keys = w.issuerKeys(prev.state, c)
 	next := &image{
 		storedGeneration: storedGeneration{
-			Epoch: prev.Epoch, Generation: prev.Generation + 1, Created: d.now().Unix(),
-			Bootstrapped: prev.Bootstrapped || c.bootstrap,
+			Epoch: max(prev.Epoch, c.epoch), Generation: prev.Generation + 1, Created: d.now().Unix(),
+			Bootstrapped: prev.Bootstrapped || c.bootstrap, Commit: newID(),
 		},
-		state:       &state,
-		credentials: map[string]credential{},
+		state: &state,
+		index: c.index(prev, diffs),
 	}
-	for _, creds := range []map[string]credential{prev.credentials, c.added} {
-		for id, cred := range creds {
-			if e, ok := c.state.Get(cred.owner); ok && e.Meta().ID == cred.OwnerID && id != c.withdrawn {
-				next.credentials[id] = cred
-			}
-		}
+	bound, err := d.bound(prev, c, &state, diffs)
+	if err != nil {
+		return nil, err
 	}
+	next.bound = bound
+	w.audit(prev, next, c, diffs, actor)
 	value, err := json.Marshal(next.storedGeneration)
 	if err != nil {
 		return nil, err
 	}
-	w.put(generationKey, value)
+	next.raw = string(value)
 	if prev.Generation == 0 {
 		w.put(formatKey, []byte(format))
 	}
+	w.put(generationKey, value)
+	d.keep(next)
 	return next, w.err
+}
+
+// index returns what becomes of the index of prev.
+func (c *change) index(prev *image, diffs []difference) index {
+	e := prev.index.edit()
+	for _, diff := range diffs {
+		e.entity(diff)
+	}
+	if c.withdrawn != "" {
+		e.removeCredential(c.withdrawn)
+	}
+	for id, cred := range c.added {
+		e.addCredential(id, cred)
+	}
+	return e.done()
 }
 
 // writer writes to a transaction until an error.
@@ -194,25 +237,40 @@ func (w *writer) delete(key string) {
 	}
 }
 
-// state writes what differs between prev and next. Of what is deleted, the
-// secondary indexes go first, then the entity, then whatever is found below it.
-func (w *writer) state(prev, next *model.State) {
-	for _, diff := range differences(prev, next) {
+// state writes what differs between prev and next, in an order in which a store
+// that broke off would still have nothing that names what it has not: what is
+// new is put after what it refers to, and what is gone goes before that, the
+// indexes of all first, then the entities, and then whatever is found below
+// them.
+func (w *writer) state(prev, next *model.State, diffs []difference) {
+	slices.SortStableFunc(diffs, func(a, b difference) int { return cmp.Compare(a.rank(), b.rank()) })
+	gone := make([][]string, len(diffs)) // what each difference deletes, the entity's own key last
+	for i, diff := range diffs {
 		old, new := w.rows(prev, diff.old), w.rows(next, diff.new)
-		if w.err != nil {
-			return
-		}
-		// In descending order an entity comes after what is below it.
-		for _, key := range slices.Backward(slices.Sorted(maps.Keys(old))) {
-			if _, stays := new[key]; !stays {
-				w.delete(key)
-			}
-		}
 		for _, key := range slices.Sorted(maps.Keys(new)) {
 			if string(old[key]) != string(new[key]) {
 				w.put(key, new[key])
 			}
 		}
+		for _, key := range slices.Backward(slices.Sorted(maps.Keys(old))) {
+			if _, stays := new[key]; !stays {
+				gone[i] = append(gone[i], key)
+			}
+		}
+	}
+	for i, diff := range slices.Backward(diffs) {
+		for _, key := range gone[i] {
+			if diff.new != nil || key != entityKey(model.KeyOf(diff.old)) {
+				w.delete(key)
+			}
+		}
+	}
+	for _, diff := range slices.Backward(diffs) {
+		if diff.new == nil {
+			w.delete(entityKey(model.KeyOf(diff.old)))
+		}
+	}
+	for _, diff := range diffs {
 		if diff.new == nil {
 			w.clear(belowKey(model.KeyOf(diff.old)))
 		}

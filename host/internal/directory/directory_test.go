@@ -24,6 +24,7 @@ var (
 	testChecks = model.Checks{
 		Condition: func(string, []string, []string) error { return nil },
 		Keys:      func([]byte) error { return nil },
+		KeyURL:    func(string) error { return nil },
 	}
 	testTime = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 )
@@ -90,7 +91,7 @@ func keysBelow(t *testing.T, s store.Store, prefix string) []string {
 	t.Helper()
 	var keys []string
 	for k := range dump(t, s) {
-		if strings.HasPrefix(k, prefix) {
+		if strings.HasPrefix(k, prefix) && !strings.HasPrefix(k, "auth/audit/") {
 			keys = append(keys, k)
 		}
 	}
@@ -105,7 +106,7 @@ func checkStore(t *testing.T, s store.Store) {
 	all := dump(t, s)
 	for key := range all {
 		parts := strings.Split(key, "/")
-		if parts[0] == "meta" {
+		if parts[0] == "meta" || parts[1] == "audit" {
 			continue
 		}
 		ends := []string{strings.Join(parts[:3], "/")}
@@ -309,7 +310,10 @@ func TestPruneLeavesReservedEntitiesAlone(t *testing.T) {
 			t.Fatal(err)
 		}
 		keys := slices.DeleteFunc(keysBelow(t, s, "auth/"), func(k string) bool { return strings.Contains(k, "credentials") })
-		want := []string{"auth/policies/admin", "auth/users/admin", "auth/users/admin/policies/admin", "auth/users/only"}
+		want := []string{
+			"auth/policies/admin", "auth/policies/editor", "auth/policies/viewer",
+			"auth/users/admin", "auth/users/admin/policies/admin", "auth/users/only",
+		}
 		if diff := cmp.Diff(want, keys); diff != "" {
 			t.Errorf("force %t: keys (-want +got):\n%s", force, diff)
 		}

@@ -14,6 +14,10 @@ var (
 	// ServiceAccount can't be without.
 	ErrInUse = errors.New("is in use")
 
+	// ErrTooLarge is returned when no snapshot could be made of what a write
+	// would leave.
+	ErrTooLarge = errors.New("no snapshot could be made of this")
+
 	// ErrBadCredentials is returned when an access key does not exist or its
 	// secret is another one.
 	ErrBadCredentials = errors.New("unknown access key or wrong secret")

@@ -74,7 +74,7 @@ func (d *Directory) updateKeys(ctx context.Context, ref IssuerRef, next func(*mo
 			return nil, nil
 		}
 		committed = true
-		return &change{state: prev.state, keys: map[string]*model.IssuerKeys{ref.Name: {Source: ref.Source, Keys: after}}}, nil
+		return &change{state: prev.state, part: "key keeper", keys: map[string]*model.IssuerKeys{ref.Name: {Source: ref.Source, Keys: after}}}, nil
 	})
 	if err != nil {
 		return Revision{}, false, err

@@ -30,9 +30,7 @@ func newKeyStore(t *testing.T) *keyStore {
 }
 
 func (k *keyStore) reopen() {
-	checks := testChecks
-	checks.KeyURL = func(string) error { return nil }
-	k.Directory = directory.New(k.store, checks, func() time.Time { return k.now })
+	k.Directory = directory.New(k.store, testChecks, func() time.Time { return k.now })
 }
 
 func issuerDoc(name, jwks string) string {

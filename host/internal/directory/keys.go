@@ -9,6 +9,7 @@ import (
 // Keys. Names hold no "/", so that a key has one reading.
 const (
 	authPrefix    = "auth/"
+	auditPrefix   = authPrefix + "audit/"
 	formatKey     = "meta/format"
 	generationKey = "meta/generation"
 

@@ -28,52 +28,59 @@ type storedGeneration struct {
 	Epoch      uint64 `json:"epoch"`
 	Generation uint64 `json:"generation"`
 	Created    int64  `json:"created"` // seconds since the Unix epoch
+	// Commit is a random id: what was read at one value of this can be kept for
+	// as long as that is the value.
+	Commit string `json:"commit,omitempty"`
 	// Bootstrapped is true once the first user was made.
 	Bootstrapped bool `json:"bootstrapped,omitempty"`
+	// Audit is the number of the last audit record.
+	Audit uint64 `json:"audit,omitempty"`
 }
 
 // image is the content of the store at one generation. It is never modified.
 type image struct {
 	storedGeneration
-	state       *model.State
-	credentials map[string]credential // by access key id
-	dangling    []string              // keys that count for nothing
+	index
+	state    *model.State
+	raw      string   // the value of generationKey
+	dangling []string // keys that count for nothing
+	bound    int      // what the state's snapshot has at most; 0: not known
 }
 
 // read returns the content of the store: the image in memory if it is of the
 // generation that r sees.
 func (d *Directory) read(r store.Reader) (*image, error) {
-	g, err := readGeneration(r)
-	if err != nil {
+	value, err := r.Get(generationKey)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return nil, err
 	}
-	d.mu.Lock()
-	cached := d.cached
-	d.mu.Unlock()
-	if cached != nil && cached.storedGeneration == g {
-		return cached, nil
+	if img, ok := d.known(value); ok {
+		return img, nil
+	}
+	g, err := readGeneration(r, value)
+	if err != nil {
+		return nil, err
 	}
 	img, err := load(r)
 	if err != nil {
 		return nil, err
 	}
-	img.storedGeneration = g
+	img.storedGeneration, img.raw = g, string(value)
+	d.keep(img)
 	return img, nil
 }
 
-func readGeneration(r store.Reader) (storedGeneration, error) {
+// readGeneration decodes the value of generationKey, which is empty in a new
+// store.
+func readGeneration(r store.Reader, value []byte) (storedGeneration, error) {
 	g := storedGeneration{Epoch: 1}
-	value, err := r.Get(generationKey)
-	if errors.Is(err, store.ErrNotFound) {
+	if len(value) == 0 {
 		return g, nil
-	}
-	if err != nil {
-		return g, err
 	}
 	if err := decodeStrict(value, &g); err != nil {
 		return g, fmt.Errorf("key %s: %w", generationKey, err)
 	}
-	value, err = r.Get(formatKey)
+	value, err := r.Get(formatKey)
 	if err != nil {
 		return g, fmt.Errorf("key %s: %w", formatKey, err)
 	}
@@ -94,7 +101,7 @@ type loader struct {
 }
 
 func load(r store.Reader) (*image, error) {
-	pairs, err := r.Scan(authPrefix, "", 0)
+	pairs, err := entityPairs(r)
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +130,31 @@ func load(r store.Reader) (*image, error) {
 	if err := l.services(); err != nil {
 		return nil, err
 	}
-	return &image{state: l.state(), credentials: l.credentials, dangling: l.dangling}, nil
+	return &image{state: l.state(), index: l.index(), dangling: l.dangling}, nil
+}
+
+// entityPairs returns all that is below authPrefix but audit records, which are
+// many and no part of the state.
+func entityPairs(r store.Reader) ([]store.Pair, error) {
+	var all []store.Pair
+	for from := authPrefix; ; {
+		next, err := r.Scan(authPrefix, from, 1)
+		if err != nil || len(next) == 0 {
+			return all, err
+		}
+		collection, _, _ := strings.Cut(strings.TrimPrefix(next[0].Key, authPrefix), "/")
+		prefix := authPrefix + collection
+		if prefix+"/" != auditPrefix {
+			pairs, err := r.Scan(prefix, from, 0)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, pairs...)
+			from = pairs[len(pairs)-1].Key + "\x00"
+			continue
+		}
+		from = auditPrefix[:len(auditPrefix)-1] + "0" // "0" is what comes behind "/"
+	}
 }
 
 func (l *loader) pair(key parsedKey, p store.Pair) error {
@@ -243,6 +274,18 @@ func keptDelegations(list []model.Delegation, gone func(model.Kind, string) bool
 		}
 	}
 	return kept
+}
+
+func (l *loader) index() index {
+	x := newIndex()
+	e := x.edit()
+	for _, entity := range l.entities {
+		e.entity(difference{new: entity})
+	}
+	for id, c := range l.credentials {
+		e.addCredential(id, c)
+	}
+	return e.done()
 }
 
 func (l *loader) state() *model.State {

@@ -15,8 +15,15 @@ import (
 	"sallyport/policydata"
 )
 
-// maxCollected bounds how many revocations one commit removes.
-const maxCollected = 10_000
+const (
+	// maxCollected bounds how many revocations one commit removes.
+	maxCollected = 10_000
+
+	// maxRevokedBytes bounds the ids of all revoked tokens: a quarter of what a
+	// snapshot can hold, beyond which nothing could be published any more. It is
+	// room for MaxRevokedTokens ids of 167 bytes, and they have 20 to 60.
+	maxRevokedBytes = policydata.MaxSnapshotBytes / 4
+)
 
 // storedRevocation is the value of the key of a revoked token. The key has the
 // digest of the token's id, which may hold any character and be long.
@@ -55,12 +62,19 @@ func (d *Directory) Revoke(ctx context.Context, r policydata.RevokedToken) (Resu
 			list := slices.Clone(s.Revoked)
 			list[i] = r
 			return list, nil
-		case len(s.Revoked) >= policydata.MaxRevokedTokens:
+		case len(s.Revoked) >= policydata.MaxRevokedTokens || revokedIDBytes(s.Revoked)+len(r.ID) > maxRevokedBytes:
 			return nil, revokedProblem(r, "jti", fmt.Sprintf("%d tokens are revoked, and there is no room for more: "+
 				"set spec.tokensNotBefore of the user, which ends all of the user's tokens", len(s.Revoked)))
 		}
 		return slices.Insert(slices.Clone(s.Revoked), i, r), nil
 	})
+}
+
+func revokedIDBytes(list []policydata.RevokedToken) (n int) {
+	for i := range list {
+		n += len(list[i].ID)
+	}
+	return n
 }
 
 // checkRevoked says why a token of the issuer can't be revoked. One that expires
@@ -117,7 +131,7 @@ func (d *Directory) CollectRevoked(ctx context.Context) (removed int, err error)
 	if err != nil || !slices.ContainsFunc(img.state.Revoked, expired) {
 		return 0, err
 	}
-	_, err = d.changeRevoked(ctx, func(s *model.State) ([]policydata.RevokedToken, error) {
+	_, err = d.changeRevoked(As(ctx, Actor{Host: "collector"}), func(s *model.State) ([]policydata.RevokedToken, error) {
 		removed = 0
 		return slices.DeleteFunc(slices.Clone(s.Revoked), func(r policydata.RevokedToken) bool {
 			if removed == maxCollected || !expired(r) {
@@ -151,6 +165,18 @@ func (d *Directory) changeRevoked(ctx context.Context, plan func(*model.State) (
 
 // revoked writes what differs between the revoked tokens of prev and next.
 func (w *writer) revoked(prev, next *model.State) {
+	eachRevoked(prev, next, func(old, new *policydata.RevokedToken) {
+		if new == nil {
+			w.delete(revokedKey(*old))
+			return
+		}
+		w.putRevoked(next, *new)
+	})
+}
+
+// eachRevoked calls fn with each revoked token in which two states differ; old or
+// new is nil where there is none.
+func eachRevoked(prev, next *model.State, fn func(old, new *policydata.RevokedToken)) {
 	old, new := prev.Revoked, next.Revoked
 	if len(old) == len(new) && (len(old) == 0 || &old[0] == &new[0]) {
 		return
@@ -158,14 +184,14 @@ func (w *writer) revoked(prev, next *model.State) {
 	for len(old)+len(new) > 0 {
 		switch order := compareHeads(old, new); {
 		case order < 0:
-			w.delete(revokedKey(old[0]))
+			fn(&old[0], nil)
 			old = old[1:]
 		case order > 0:
-			w.putRevoked(next, new[0])
+			fn(nil, &new[0])
 			new = new[1:]
 		default:
 			if old[0] != new[0] {
-				w.putRevoked(next, new[0])
+				fn(&old[0], &new[0])
 			}
 			old, new = old[1:], new[1:]
 		}

@@ -196,7 +196,7 @@ func TestRevocationsAreBounded(t *testing.T) {
 	if err := json.Unmarshal([]byte(dump(t, s)["auth/issuers/idp"]), &e); err != nil {
 		t.Fatal(err)
 	}
-	fill(t, s, e.ID, policydata.MaxRevokedTokens)
+	fill(t, s, e.ID, policydata.MaxRevokedTokens, "")
 	d := reopen(s)
 	_, err := d.Revoke(t.Context(), expiring("one more", time.Hour))
 	var problems model.Problems
@@ -210,12 +210,30 @@ func TestRevocationsAreBounded(t *testing.T) {
 	}
 }
 
-// fill plants n revoked tokens t0, t1, ... of idp.
-func fill(t *testing.T, s store.Store, issuerID string, n int) {
+// Long ids of many tokens would be more than a snapshot can hold: no change could
+// be published any more.
+func TestTheIDsOfRevokedTokensAreBounded(t *testing.T) {
+	s := mem.New()
+	apply(t, reopen(s), library)
+	var e struct{ ID string }
+	if err := json.Unmarshal([]byte(dump(t, s)["auth/issuers/idp"]), &e); err != nil {
+		t.Fatal(err)
+	}
+	long := strings.Repeat("x", policydata.MaxTokenIDBytes-10)
+	fill(t, s, e.ID, policydata.MaxSnapshotBytes/4/len(long), long)
+	_, err := reopen(s).Revoke(t.Context(), expiring("one more", time.Hour))
+	var problems model.Problems
+	if !errors.As(err, &problems) || !strings.Contains(err.Error(), "there is no room for more") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// fill plants n revoked tokens t0, t1, ... of idp, with more behind each.
+func fill(t *testing.T, s store.Store, issuerID string, n int, more string) {
 	t.Helper()
 	err := s.Update(t.Context(), func(tx store.Tx) error {
 		for i := range n {
-			id := fmt.Sprint("t", i)
+			id := fmt.Sprint("t", i) + more
 			value := fmt.Sprintf(`{"issuerId":%q,"jti":%q,"expires":%d}`, issuerID, id, testTime.Add(time.Hour).Unix())
 			if err := tx.Put("auth/issuers/idp/revoked/"+digest(id), []byte(value)); err != nil {
 				return err

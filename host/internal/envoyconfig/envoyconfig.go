@@ -24,6 +24,11 @@ type Options struct {
 	ModulePath string   // of the filter's module on the proxy; default "/etc/sallyport/sallyport.wasm"
 	Keys       []string // that sign snapshots: base64 of DER (SubjectPublicKeyInfo, RFC 5280 section 4.1), P-256
 	Snapshot   []byte   // for Static only
+
+	// TLS to the host, for ECDS only: files in PEM on the proxy. HostCA has the
+	// authorities of the host's certificate; "": plain text. Cert and Key are what
+	// the proxy shows.
+	HostCA, Cert, Key string
 }
 
 // The defaults of [Options].
@@ -68,6 +73,21 @@ type values struct {
 	HostCluster                        string
 	ModulePath                         string
 	Configuration                      string
+	HostCA, Cert, Key                  string
+}
+
+// TransportSocket returns TLS to a cluster of the host, "" for plain text.
+func (v values) TransportSocket(name string, host address) (string, error) {
+	if v.HostCA == "" {
+		return "", nil
+	}
+	var text strings.Builder
+	err := templates.ExecuteTemplate(&text, "transport-socket", struct {
+		values
+		Cluster, ServerName string
+		HTTP2, IsIP         bool
+	}{v, name, host.Host, name != HostCluster, net.ParseIP(host.Host) != nil})
+	return text.String(), err
 }
 
 // Plugin returns the filter's part, indented by n spaces: it stands at different
@@ -104,6 +124,10 @@ func (o Options) values() (values, error) {
 		NodeID:      or(o.NodeID, DefaultNodeID),
 		HostCluster: HostCluster,
 		ModulePath:  or(o.ModulePath, DefaultModulePath),
+		HostCA:      o.HostCA, Cert: o.Cert, Key: o.Key,
+	}
+	if (o.Cert == "") != (o.Key == "") || o.Cert != "" && o.HostCA == "" {
+		return values{}, errors.New("TLS: want the authorities of the host, and both of the proxy's certificate and its key, or neither")
 	}
 	for _, a := range []struct {
 		to         *address

@@ -35,6 +35,10 @@ func (c *checker) difference(old, new model.Entity) {
 	if c.at = keyOf(old, new); c.at.Kind == "" {
 		return
 	}
+	if old != nil && old.Meta().Reserved {
+		c.refuse("metadata.reserved", "is reserved, and changed only by who may grant everything")
+		return
+	}
 	switch c.at.Kind {
 	case model.KindUser:
 		c.user(typed[model.User](old), typed[model.User](new))

@@ -11,6 +11,8 @@
 //   - changes the rules of a policy that is attached anywhere;
 //   - takes away what denies: a policy with a deny rule, or a group or role that
 //     leads to one; "disabled" and tokensNotBefore of a user;
+//   - changes or deletes what is reserved, such as the policies of the host's own
+//     API: who gets one attached later would get what it says then;
 //   - changes an issuer, a governing role, or a service in anything but disabling
 //     it: each says who somebody is, or in whose name they may act.
 //

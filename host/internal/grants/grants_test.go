@@ -34,6 +34,10 @@ kind: Policy
 metadata: {name: everybody}
 spec: {rules: [{effect: allow, methods: [GET], paths: ["/open"]}]}
 ---
+kind: Policy
+metadata: {name: shipped, reserved: true}
+spec: {rules: [{effect: allow, methods: [GET], paths: ["/shipped"]}]}
+---
 kind: User
 metadata: {name: wanda}
 spec: {policies: [read, no-secrets]}
@@ -132,6 +136,11 @@ func TestCheck(t *testing.T) {
 		"attach what a claim's role gives":  {docs: "kind: User\nmetadata: {name: new}\nspec: {policies: [all]}", writer: &grants.Writer{User: "x", Roles: []string{"boss"}}},
 		"attach what a token's group gives": {docs: "kind: User\nmetadata: {name: new}\nspec: {policies: [all]}", writer: &grants.Writer{User: "x", Groups: []string{"admins"}}},
 		"a service holds nothing":           {docs: "kind: User\nmetadata: {name: new}\nspec: {policies: [everybody]}", writer: &grants.Writer{}, want: `you don't hold Policy "everybody"`},
+
+		"change a reserved policy that nobody has": {docs: "kind: Policy\nmetadata: {name: shipped, reserved: true}\nspec: {rules: [{effect: allow, methods: [\"*\"], paths: [\"/**\"]}]}", want: `Policy "shipped": metadata.reserved: is reserved`},
+		"describe it":              {docs: "kind: Policy\nmetadata: {name: shipped, description: x}\nspec: {rules: [{effect: allow, methods: [GET], paths: [\"/shipped\"]}]}", want: "is reserved"},
+		"delete a reserved policy": {delete: []string{"Policy shipped"}, want: "is reserved"},
+		"create a reserved policy": {docs: "kind: Policy\nmetadata: {name: mine, reserved: true}\nspec: {rules: [{effect: allow, methods: [GET], paths: [\"/\"]}]}"},
 
 		"take away what allows":                  {docs: "kind: User\nmetadata: {name: bob}\nspec: {email: bob@example.org}"},
 		"take away what denies":                  {docs: "kind: User\nmetadata: {name: wanda}\nspec: {policies: [read]}", want: `User "wanda": spec.policies: Policy "no-secrets" has a deny rule`},

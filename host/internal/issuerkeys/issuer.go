@@ -223,12 +223,22 @@ func (i *issuer) fetch(ctx context.Context) {
 	f := i.begin()
 	result, err := i.exchange(ctx, f.force)
 	if errors.Is(err, directory.ErrNotFound) {
-		<-ctx.Done() // the document changed, and with it this loop ends
+		i.pauseUntilObserved(ctx)
+		return // who waits is told by ended, or by the next fetch
 	}
 	if ctx.Err() != nil {
 		return // who waits is told by ended
 	}
 	i.end(f, result, err)
+}
+
+// pauseUntilObserved waits where the document is another now. With that this loop
+// ends, unless the document is what it was again by the time somebody looks.
+func (i *issuer) pauseUntilObserved(ctx context.Context) {
+	select {
+	case <-i.poke:
+	case <-ctx.Done():
+	}
 }
 
 // outcome is what a good fetch brought.
@@ -325,7 +335,7 @@ func (i *issuer) expire(ctx context.Context) {
 	revision, committed, err := i.keeper.o.Directory.ExpireIssuerKeys(ctx, i.ref)
 	switch {
 	case errors.Is(err, directory.ErrNotFound):
-		<-ctx.Done() // as in fetch
+		i.pauseUntilObserved(ctx)
 	case err != nil && ctx.Err() == nil:
 		i.keeper.o.Logger.Error("removing keys of an issuer", "issuer", i.ref.Name, "error", err)
 		pause(ctx, firstRetry)

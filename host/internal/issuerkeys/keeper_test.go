@@ -1,6 +1,7 @@
 package issuerkeys
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -467,6 +468,44 @@ func TestTwoHostsOnOneStore(t *testing.T) {
 		other.want("idp", "b")
 		if n := w.generation() - before; n != 2 { // b is there and a no longer listed; a is gone
 			t.Errorf("%d commits", n)
+		}
+	})
+}
+
+// A document that was another for a moment, which nobody looked at, is the same
+// as before: its keys are fetched on.
+func TestADocumentThatComesBack(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.stop() // nobody looks, but who asks
+		w.set("https://idp/keys", keySet("a"))
+		w.apply("idp", `{uri: "https://idp/keys"}`)
+		r, err := w.dir.Load(w.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := w.keeper.newIssuer(r.State.Issuers[0])
+		i.observe(r)
+		ctx, cancel := context.WithCancel(w.Context())
+		defer func() {
+			cancel()
+			<-i.ended
+		}()
+		w.hang("https://idp/keys", time.Second)
+		go i.run(ctx)
+		synctest.Wait()
+		w.apply("idp", `{uri: "https://elsewhere/keys"}`)
+		w.sleep(2 * time.Second) // the fetch ends, of a document that is not there
+		w.apply("idp", `{uri: "https://idp/keys"}`)
+		if r, err = w.dir.Load(w.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if doc := r.State.Issuers[0]; !i.serves(doc) {
+			t.Fatal("it is another document")
+		}
+		i.observe(r)
+		w.sleep(2 * time.Second)
+		if _, ok := i.has("a"); !ok {
+			t.Error("its keys are fetched no more")
 		}
 	})
 }

@@ -22,8 +22,9 @@ const maxCollected = 1000
 // decoder turns nodes into plain values of the form that encoding/json makes,
 // and collects what is wrong with them.
 type decoder struct {
-	file string
-	errs Errors
+	file   string
+	errs   Errors
+	suites []Suite // that were met among documents
 }
 
 func (d *decoder) errorf(n *yaml.Node, path, format string, args ...any) {

@@ -28,7 +28,8 @@ func Entities(docs []Document) []model.Entity {
 	return entities
 }
 
-// document reads one document. The result is valid if no error was collected.
+// document reads one document; of a suite of tests, which is no entity, it keeps
+// what it says in d.suites. The result is valid if no error was collected.
 func (d *decoder) document(root *yaml.Node) Document {
 	doc := Document{File: d.file, Line: root.Line, root: root}
 	if !d.plainNode(root, "", 0) {
@@ -40,6 +41,10 @@ func (d *decoder) document(root *yaml.Node) Document {
 	}
 	kind, ok := d.kind(root)
 	if !ok {
+		return doc
+	}
+	if kind == kindPolicyTest {
+		d.suite(root)
 		return doc
 	}
 	before := len(d.errs)
@@ -58,10 +63,7 @@ func (d *decoder) document(root *yaml.Node) Document {
 
 // kind returns the document's kind, on which the rest of its fields depends.
 func (d *decoder) kind(root *yaml.Node) (model.Kind, bool) {
-	var names []string
-	for _, k := range model.Kinds() {
-		names = append(names, string(k))
-	}
+	names := append(kindNames(), string(kindPolicyTest))
 	slices.Sort(names)
 	i := slices.IndexFunc(root.Content, func(n *yaml.Node) bool { return n.Value == "kind" })
 	if i < 0 || i%2 != 0 {

@@ -49,12 +49,17 @@ func checked(docs []Document, errs Errors) ([]Document, error) {
 
 // parse reads one file.
 func parse(name string, data []byte) ([]Document, Errors) {
+	docs, _, errs := parseAll(name, data)
+	return docs, errs
+}
+
+// parseAll reads one file, with the suites of tests in it.
+func parseAll(name string, data []byte) (docs []Document, suites []Suite, _ Errors) {
 	d := &decoder{file: name}
 	data = bytes.TrimPrefix(data, []byte("\uFEFF")) // a byte order mark
 	if err := checkText(name, data); err != nil {
-		return nil, Errors{*err}
+		return nil, nil, Errors{*err}
 	}
-	var docs []Document
 	visit := func(root *yaml.Node) bool {
 		if doc := d.document(root); doc.Entity != nil {
 			docs = append(docs, doc)
@@ -66,7 +71,7 @@ func parse(name string, data []byte) ([]Document, Errors) {
 	} else {
 		d.eachYAML(data, visit)
 	}
-	return docs, d.errs
+	return docs, d.suites, d.errs
 }
 
 func checkText(name string, data []byte) *Error {

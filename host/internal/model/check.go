@@ -194,7 +194,13 @@ func (c *checker) users() {
 	if !c.hasKind(KindUser) {
 		return
 	}
+	// Only what the documents bring can be taken twice: the rest was checked.
 	byEmail, byExternal := map[string]string{}, map[string]string{}
+	for _, e := range c.docs {
+		if u, ok := e.(*User); ok {
+			byEmail[u.Email], byExternal[u.ExternalID] = "", ""
+		}
+	}
 	for _, u := range c.state.Users {
 		c.lookup(byEmail, "spec.email", u.Email, u.Name)
 		c.lookup(byExternal, "spec.externalId", u.ExternalID, u.Name)
@@ -205,9 +211,11 @@ func (c *checker) lookup(seen map[string]string, field, value, user string) {
 	if value == "" {
 		return
 	}
-	first, taken := seen[value]
-	if !taken {
-		seen[value] = user
+	first, asked := seen[value]
+	if first == "" {
+		if asked {
+			seen[value] = user
+		}
 		return
 	}
 	c.blame(Key{KindUser, user})

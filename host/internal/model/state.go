@@ -1,7 +1,8 @@
 package model
 
 import (
-	"cmp"
+	"iter"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -56,10 +57,15 @@ func (s *State) Get(k Key) (Entity, bool) {
 	return nil, false
 }
 
-func find[E Entity](list []E, name string) (Entity, bool) {
-	i, ok := slices.BinarySearchFunc(list, name, func(e E, name string) int {
+// position returns where in a list of a State a name is, or would be.
+func position[E Entity](list []E, name string) (int, bool) {
+	return slices.BinarySearchFunc(list, name, func(e E, name string) int {
 		return strings.Compare(e.Meta().Name, name)
 	})
+}
+
+func find[E Entity](list []E, name string) (Entity, bool) {
+	i, ok := position(list, name)
 	if !ok {
 		return nil, false
 	}
@@ -83,6 +89,37 @@ func (s *State) Of(k Kind) []Entity {
 		return appendAll(nil, s.Issuers)
 	}
 	return nil
+}
+
+// From returns the entities of a kind whose names are not below name, in their
+// order. Unlike Of it costs what is taken of it.
+func (s *State) From(k Kind, name string) iter.Seq[Entity] {
+	switch k {
+	case KindUser:
+		return from(s.Users, name)
+	case KindGroup:
+		return from(s.Groups, name)
+	case KindPolicy:
+		return from(s.Policies, name)
+	case KindRole:
+		return from(s.Roles, name)
+	case KindServiceAccount:
+		return from(s.Services, name)
+	case KindIssuer:
+		return from(s.Issuers, name)
+	}
+	return func(func(Entity) bool) {}
+}
+
+func from[E Entity](list []E, name string) iter.Seq[Entity] {
+	i, _ := position(list, name)
+	return func(yield func(Entity) bool) {
+		for _, e := range list[i:] {
+			if !yield(e) {
+				return
+			}
+		}
+	}
 }
 
 // Entities returns all entities, sorted by kind (in the order of Kinds) and name.
@@ -131,25 +168,22 @@ func merge[E Entity](list []E, entities []Entity) []E {
 	if len(put) == 0 {
 		return list
 	}
-	merged := make([]E, 0, len(list)+len(put))
-	for _, old := range list {
-		e, ok := put[old.Meta().Name]
-		if !ok {
-			merged = append(merged, old)
-			continue
-		}
-		delete(put, old.Meta().Name)
-		e.Meta().ID = old.Meta().ID
-		if reflect.DeepEqual(e, old) {
-			e = old
+	merged, rest := make([]E, 0, len(list)+len(put)), list
+	for _, name := range slices.Sorted(maps.Keys(put)) {
+		e := put[name]
+		i, found := position(rest, name)
+		merged = append(merged, rest[:i]...)
+		if rest = rest[i:]; found {
+			old := rest[0]
+			e.Meta().ID = old.Meta().ID
+			if reflect.DeepEqual(e, old) {
+				e = old
+			}
+			rest = rest[1:]
 		}
 		merged = append(merged, e)
 	}
-	for _, e := range put {
-		merged = append(merged, e)
-	}
-	slices.SortFunc(merged, func(a, b E) int { return cmp.Compare(a.Meta().Name, b.Meta().Name) })
-	return merged
+	return append(merged, rest...)
 }
 
 // Without returns the state without the entities that keys name, and without

@@ -18,11 +18,19 @@ func (s *Server) collect(ctx context.Context, tick <-chan time.Time) {
 		case <-ctx.Done():
 			return
 		}
-		switch removed, err := s.directory.CollectRevoked(ctx); {
-		case err != nil && ctx.Err() == nil:
-			s.config.Logger.Error("removing revoked tokens that have expired", "error", err)
-		case removed > 0:
-			s.config.Logger.Info("removed revoked tokens that have expired", "count", removed)
+		for what, remove := range map[string]func(context.Context) (int, error){
+			"revoked tokens that have expired":      s.directory.CollectRevoked,
+			"keys of what was deleted in the store": s.directory.Collect,
+			"old audit records": func(ctx context.Context) (int, error) {
+				return s.directory.TrimAudit(ctx, s.config.Audit)
+			},
+		} {
+			switch removed, err := remove(ctx); {
+			case err != nil && ctx.Err() == nil:
+				s.config.Logger.Error("removing "+what, "error", err)
+			case removed > 0:
+				s.config.Logger.Info("removed "+what, "count", removed)
+			}
 		}
 	}
 }

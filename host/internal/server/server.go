@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"sallyport/host/internal/api"
+	"sallyport/host/internal/compile"
 	"sallyport/host/internal/condition"
 	"sallyport/host/internal/devissuer"
 	"sallyport/host/internal/directory"
@@ -29,6 +30,7 @@ import (
 	"sallyport/host/internal/signing"
 	"sallyport/host/internal/store"
 	"sallyport/host/internal/store/bolt"
+	"sallyport/host/internal/tlsfiles"
 	"sallyport/host/internal/xds"
 	"sallyport/policydata"
 	"sallyport/policydata/pluginconfig"
@@ -39,6 +41,12 @@ type Config struct {
 	DataDir  string // store, keys, and the filter for proxies on this machine
 	HTTPAddr string // API, metrics, probes, and the filter for proxies
 	XDSAddr  string // ECDS
+
+	// Files in PEM for TLS on both addresses; none: plain text, on loopback only.
+	// Who proxies are they prove by certificates of ClientCAFile, without which
+	// xDS is on loopback only.
+	TLSCertFile, TLSKeyFile string
+	ClientCAFile            string
 
 	Module []byte // the filter's wasm
 
@@ -54,6 +62,9 @@ type Config struct {
 	// Filter settings that go with every push.
 	RemoveToken     bool
 	IdentityHeaders bool
+
+	// Audit bounds the audit records that are kept.
+	Audit directory.AuditLimits
 
 	// FirstCredentials is called once in the life of a store with the access key
 	// of its first user, whose secret can't be had again. An error of it ends
@@ -76,6 +87,7 @@ type Server struct {
 	key       *signing.Key
 	module    string // path of the filter's file for proxies
 	xds       *xds.Server
+	tls       *tlsfiles.Source // nil: plain text
 	http      net.Listener
 	grpc      net.Listener
 	registry  *prometheus.Registry
@@ -136,10 +148,7 @@ func New(ctx context.Context, c Config) (_ *Server, err error) {
 	if s.publisher, err = s.newPublisher(); err != nil {
 		return nil, err
 	}
-	if s.http, err = listen(ctx, "HTTP", c.HTTPAddr); err != nil {
-		return nil, err
-	}
-	if s.grpc, err = listen(ctx, "xDS", c.XDSAddr); err != nil {
+	if err := s.listen(ctx); err != nil {
 		return nil, err
 	}
 	return s, s.ensureAdmin(ctx)
@@ -161,6 +170,7 @@ func (s *Server) newPublisher() (*publish.Publisher, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.directory.LimitSize(compile.New().Sizes(extra...))
 	return publish.New(publish.Options{
 		Directory: s.directory,
 		Key:       s.key,
@@ -189,27 +199,6 @@ func (s *Server) firstUserIssuer() string {
 		return devissuer.Iss
 	}
 	return ""
-}
-
-// listen opens a listener on a loopback address: proxies and callers of this
-// version prove nothing that could be trusted from farther away.
-func listen(ctx context.Context, what, addr string) (net.Listener, error) {
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		return nil, fmt.Errorf("%s address %q: %w", what, addr, err)
-	}
-	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return nil, fmt.Errorf("%s address %q: only a loopback address is allowed, since neither proxies nor TLS are authenticated there", what, addr)
-	}
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", addr)
-	if err != nil {
-		return nil, fmt.Errorf("%s address: %w", what, err)
-	}
-	if tcp, ok := l.Addr().(*net.TCPAddr); !ok || !tcp.IP.IsLoopback() { // a localhost that is none
-		return nil, errors.Join(fmt.Errorf("%s address %q: this is %s, and only a loopback address is allowed", what, addr, l.Addr()), l.Close())
-	}
-	return l, nil
 }
 
 func (s *Server) ensureAdmin(ctx context.Context) error {
@@ -279,7 +268,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		s.keys.Run(ctx)
 		return nil
 	})
-	g.Go(func() error { return s.xds.Serve(ctx, s.grpc) })
+	g.Go(func() error { return s.xds.Serve(ctx, s.grpc, s.grpcOptions()...) })
 	g.Go(func() error {
 		ticker := time.NewTicker(collectEvery)
 		defer ticker.Stop()
@@ -288,9 +277,9 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	})
 	web := &http.Server{
 		Handler: api.New(api.Options{
-			Directory: s.directory, Publisher: s.publisher, Keys: s.keys, Registry: s.registry,
+			Directory: s.directory, Store: s.store, Publisher: s.publisher, Keys: s.keys, Registry: s.registry,
 			Module: api.NewModule(s.config.Module), Logger: s.config.Logger, Now: time.Now,
-			FirstUserIssuer: s.firstUserIssuer(),
+			FirstUserIssuer: s.firstUserIssuer(), ProxiesByCertificate: s.proxiesByCertificate(),
 		}),
 		// "OPTIONS *" is decided like any other request.
 		DisableGeneralOptionsHandler: true,
@@ -308,7 +297,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		case <-s.publisher.Tried():
 		case <-ctx.Done():
 		}
-		if err := web.Serve(s.http); !errors.Is(err, http.ErrServerClosed) {
+		if err := s.serveHTTP(web); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve HTTP: %w", err)
 		}
 		return nil

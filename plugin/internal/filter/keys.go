@@ -1,6 +1,8 @@
 package filter
 
 import (
+	"bytes"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -183,7 +185,7 @@ func (r *waitingRoom) refuse(key keyName, until int64) {
 func (p *pluginContext) OnTick() {
 	millis, ok := monotonic()
 	protect(func() { p.ask(millis) })
-	newest := p.vm.lastGood[p.name]
+	newest := p.newest()
 	for _, c := range p.room.requests {
 		c.review(newest, millis, !ok || millis >= c.wait.until)
 	}
@@ -191,6 +193,26 @@ func (p *pluginContext) OnTick() {
 	if len(p.room.requests) == 0 {
 		setTick(0)
 	}
+}
+
+// newest is by what requests that wait are decided: what is in force under the
+// plugin's name, if that is this plugin with another snapshot. What has other
+// settings may be another plugin of the same name, and its decision would be that
+// of another listener.
+func (p *pluginContext) newest() *enforcer {
+	if last := p.vm.lastGood[p.name]; last.continues(p.enforcer) {
+		return last
+	}
+	return p.enforcer
+}
+
+// continues reports whether e has the settings of another enforcer, and trusts
+// the key that signed its snapshot.
+func (e *enforcer) continues(before *enforcer) bool {
+	a, b := &e.config, &before.config
+	same := a.TokenHeader == b.TokenHeader && a.TokenCookie == b.TokenCookie &&
+		a.RemoveToken == b.RemoveToken && a.IdentityHeaders == b.IdentityHeaders
+	return same && slices.ContainsFunc(a.TrustedKeys, func(spki []byte) bool { return bytes.Equal(spki, before.signer) })
 }
 
 // ask sends the questions that were not sent yet. That is not done at once: the
@@ -208,7 +230,7 @@ func (p *pluginContext) ask(millis int64) {
 		}
 		q.sent = true
 		p.enforcer.metrics.waited(waitAsked)
-		body := questionBody(key, p.vm.lastGood[p.name].snapshot)
+		body := questionBody(key, p.newest().snapshot)
 		err := post(config.HostCluster, authority, "/v1/keys", body, callMillis, func(status string, body []byte) {
 			protect(func() { p.answer(key, q, status, body) })
 		})

@@ -12,6 +12,7 @@ import (
 
 	"sallyport/plugin/filtertest"
 	"sallyport/plugin/internal/filter"
+	"sallyport/policydata"
 	"sallyport/policydata/pluginconfig"
 )
 
@@ -176,8 +177,8 @@ func TestEndsOfWaiting(t *testing.T) {
 		{"promised for an epoch before", []func(*rotation){answer("200", `{"version":"0.9"}`)}, "401", "401"},
 		{"promised for another epoch", []func(*rotation){answer("200", `{"version":"2.1"}`)}, "waits", "waits"},
 		{"not there", []func(*rotation){answer("404", "")}, "401", "401"},
-		{"not there, and asked later", []func(*rotation){answer("404", ""), later(9999)}, "401", "401"},
-		{"not there, and asked much later", []func(*rotation){answer("404", ""), later(10_000)}, "401", "waits"},
+		{"not there, and asked later", []func(*rotation){answer("404", ""), later(1999)}, "401", "401"},
+		{"not there, and asked much later", []func(*rotation){answer("404", ""), later(2000)}, "401", "waits"},
 		{"not now", []func(*rotation){answer("503", "")}, "401", "401"},
 		{"not now, and asked later", []func(*rotation){answer("503", ""), later(1000)}, "401", "waits"},
 		{"no answer", []func(*rotation){answer("", "")}, "401", "401"},
@@ -330,4 +331,39 @@ func TestBoundsOfWaiting(t *testing.T) {
 			t.Errorf("%d keys were forgotten, want one", again)
 		}
 	})
+}
+
+// Several plugins of one VM may have one name, such as that of an example that
+// was copied. What waits in one is not decided by the settings of another.
+func TestWhatWaitsIsNotDecidedByAnotherPluginsSettings(t *testing.T) {
+	f := filtertest.NewFixture(t)
+	for _, tt := range []struct {
+		name   string
+		change func(*pluginconfig.Config)
+	}{
+		{"another place of the token", func(c *pluginconfig.Config) { c.TokenCookie = "session" }},
+		{"the token stays", func(c *pluginconfig.Config) { c.RemoveToken = false }},
+		{"other headers", func(c *pluginconfig.Config) { c.IdentityHeaders = false }},
+		{"another signer of snapshots", func(c *pluginconfig.Config) {
+			foreign := f.ForeignConfig(t, true, func(s *policydata.Source) { s.Generation = 8 })
+			c.TrustedKeys, c.Snapshot = foreign.TrustedKeys, foreign.Snapshot
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRotation(t, f, func(c *pluginconfig.Config) { c.RemoveToken = true })
+			token := [2]string{"authorization", "Bearer " + r.Token(t, "next", nil)}
+			id := r.InitializeHttpContext()
+			r.CallOnRequestHeaders(id, f.Request("GET", "/healthz", token), false)
+			r.Tick()
+			other := r.Config(t, 8, true)
+			other.RemoveToken = true
+			tt.change(&other)
+			filter.Configure(t, r.vm, "a", other.AppendBinary(nil))
+			r.Tick()
+			r.is(id, "waits")
+			r.clock.Milliseconds += 3000
+			r.Tick()
+			r.is(id, "401")
+		})
+	}
 }

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -21,8 +24,6 @@ const FileName = "sallyport.db"
 // DefaultLockTimeout is how long Open waits for another process by default:
 // enough for one that is just shutting down.
 const DefaultLockTimeout = 2 * time.Second
-
-var bucketName = []byte("sallyport")
 
 // Store is a store in one file. Use Open to make one.
 type Store struct {
@@ -40,7 +41,7 @@ func Open(dir string, lockTimeout time.Duration) (*Store, error) {
 		lockTimeout = DefaultLockTimeout
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make data directory: %w", err)
+		return nil, fmt.Errorf("make data directory: %w", translate(err))
 	}
 	path := filepath.Join(dir, FileName)
 	db, err := openFile(path, lockTimeout)
@@ -48,10 +49,14 @@ func Open(dir string, lockTimeout time.Duration) (*Store, error) {
 		return nil, fmt.Errorf("%w: %s is locked; stop the other process, or use another data directory", store.ErrLocked, path)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open store %s: %w", path, err)
+		return nil, fmt.Errorf("open store %s: %w", path, translate(err))
 	}
-	if err := prepare(db, path); err != nil {
-		return nil, errors.Join(fmt.Errorf("open store %s: %w", path, err), db.Close())
+	err = prepare(db, path)
+	if err == nil {
+		err = check(db)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open store %s: %w", path, translate(err)), db.Close())
 	}
 	return &Store{db: db}, nil
 }
@@ -61,7 +66,7 @@ func Open(dir string, lockTimeout time.Duration) (*Store, error) {
 func openFile(path string, lockTimeout time.Duration) (db *bbolt.DB, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			db, err = nil, fmt.Errorf("the file is damaged: %v", r)
+			db, err = nil, fmt.Errorf("%w (%v)", store.ErrDamaged, r)
 		}
 	}()
 	return bbolt.Open(path, 0o600, &bbolt.Options{
@@ -76,9 +81,20 @@ func prepare(db *bbolt.DB, path string) error {
 	if err := os.Chmod(path, 0o600); err != nil {
 		return err
 	}
-	return db.Update(func(tx *bbolt.Tx) error {
-		_, err := tx.CreateBucketIfNotExists(bucketName)
+	ready := false
+	err := db.View(func(tx *bbolt.Tx) error {
+		ready = tx.Bucket(bucketName) != nil && tx.Bucket(plainBucketName) == nil
+		return nil
+	})
+	if err != nil || ready { // on a full disk, too, what there is can be read
 		return err
+	}
+	return db.Update(func(tx *bbolt.Tx) error {
+		bucket, err := tx.CreateBucketIfNotExists(bucketName)
+		if err != nil {
+			return err
+		}
+		return adopt(tx, bucket)
 	})
 }
 
@@ -99,45 +115,102 @@ func (s *Store) Update(ctx context.Context, fn func(store.Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return translate(s.db.Update(func(btx *bbolt.Tx) error {
+	var refused error
+	err := s.db.Update(func(btx *bbolt.Tx) error {
 		t := &tx{bucket: btx.Bucket(bucketName)}
 		defer t.end()
-		return fn(t)
-	}))
+		if refused = fn(t); refused != nil {
+			return refused
+		}
+		return t.flush()
+	})
+	if refused != nil {
+		return refused // whatever its words are, it is none of the disk's
+	}
+	return translate(err)
 }
 
 // Close implements store.Store.
 func (s *Store) Close() error { return s.db.Close() }
 
 func translate(err error) error {
-	if errors.Is(err, bbolterrors.ErrDatabaseNotOpen) {
+	switch {
+	case errors.Is(err, bbolterrors.ErrDatabaseNotOpen):
 		return store.ErrClosed
+	case causedBy(err, syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG):
+		return fmt.Errorf("%w: %w", store.ErrNoSpace, err)
+	case causedBy(err, syscall.EROFS, syscall.EACCES, syscall.EPERM):
+		return fmt.Errorf("%w: %w", store.ErrReadOnly, err)
 	}
 	return err
+}
+
+// causedBy reports whether one of these is why err came. Of growing and syncing
+// its file bbolt has the reason as text only.
+func causedBy(err error, reasons ...syscall.Errno) bool {
+	return err != nil && slices.ContainsFunc(reasons, func(reason syscall.Errno) bool {
+		return errors.Is(err, reason) || strings.HasSuffix(err.Error(), ": "+reason.Error())
+	})
 }
 
 // tx is one transaction; bucket is nil when it is over, since bbolt's own
 // behaviour after that point is undefined.
 type tx struct {
 	bucket *bbolt.Bucket
+	// pending are the writes that the bucket does not have yet, nil for what is
+	// deleted. bbolt keeps what a transaction puts between two keys in one list,
+	// into which each insertion moves what is behind it: of many, in the order of
+	// keys, none moves more than a page.
+	pending map[string][]byte
 }
 
 func (t *tx) end() { t.bucket = nil }
+
+// flush makes the pending writes.
+func (t *tx) flush() error {
+	for _, key := range slices.Sorted(maps.Keys(t.pending)) {
+		record := t.pending[key]
+		err := error(nil)
+		if record == nil {
+			err = t.bucket.Delete([]byte(key))
+		} else {
+			err = t.bucket.Put([]byte(key), record)
+		}
+		if err != nil {
+			return fmt.Errorf("write %q: %w", key, err)
+		}
+	}
+	clear(t.pending)
+	return nil
+}
+
+func (t *tx) write(key string, record []byte) {
+	if t.pending == nil {
+		t.pending = map[string][]byte{}
+	}
+	t.pending[key] = record
+}
 
 func (t *tx) Get(key string) ([]byte, error) {
 	if t.bucket == nil {
 		return nil, store.ErrDone
 	}
-	v := t.bucket.Get([]byte(key))
+	v, written := t.pending[key]
+	if !written {
+		v = t.bucket.Get([]byte(key))
+	}
 	if v == nil {
 		return nil, store.ErrNotFound
 	}
-	return v, nil
+	return unsealed(key, v)
 }
 
 func (t *tx) Scan(prefix, from string, limit int) ([]store.Pair, error) {
 	if t.bucket == nil {
 		return nil, store.ErrDone
+	}
+	if err := t.flush(); err != nil {
+		return nil, err
 	}
 	var pairs []store.Pair
 	c := t.bucket.Cursor()
@@ -146,7 +219,11 @@ func (t *tx) Scan(prefix, from string, limit int) ([]store.Pair, error) {
 		if !strings.HasPrefix(key, prefix) {
 			break
 		}
-		pairs = append(pairs, store.Pair{Key: key, Value: v})
+		value, err := unsealed(key, v)
+		if err != nil {
+			return nil, err
+		}
+		pairs = append(pairs, store.Pair{Key: key, Value: value})
 		if len(pairs) == limit {
 			break
 		}
@@ -161,10 +238,7 @@ func (t *tx) Put(key string, value []byte) error {
 	if key == "" {
 		return store.ErrEmptyKey
 	}
-	// bbolt keeps the slice until the commit, the caller may reuse it.
-	if err := t.bucket.Put([]byte(key), append([]byte{}, value...)); err != nil {
-		return fmt.Errorf("put %q: %w", key, err)
-	}
+	t.write(key, sealed(key, value))
 	return nil
 }
 
@@ -172,8 +246,6 @@ func (t *tx) Delete(key string) error {
 	if t.bucket == nil {
 		return store.ErrDone
 	}
-	if err := t.bucket.Delete([]byte(key)); err != nil {
-		return fmt.Errorf("delete %q: %w", key, err)
-	}
+	t.write(key, nil)
 	return nil
 }
