@@ -48,7 +48,7 @@ size: $(FILTER) ## fail if the filter is larger than its budget
 		{ echo "$(FILTER) has $$(wc -c <$(FILTER)) bytes, more than $(MAX_FILTER_BYTES)"; exit 1; }
 
 lint: ## check format, vet, staticcheck and go.mod
-	@unformatted=$$(go run $(GOFUMPT) -l host plugin policydata e2e) && \
+	@unformatted=$$(go run $(GOFUMPT) -l host plugin policydata e2e scripts) && \
 		{ test -z "$$unformatted" || { echo "not formatted by gofumpt: $$unformatted"; exit 1; }; }
 	go vet ./...
 	GOOS=wasip1 GOARCH=wasm go build ./plugin/... ./policydata/...
@@ -62,6 +62,9 @@ fuzz: ## run each fuzz target for FUZZTIME
 		done; \
 	done
 
+mutate: ## put mistakes into the engine, which the tests must catch (takes many minutes)
+	go run ./scripts/mutate
+
 envoy: ## fetch the real Envoy into build/ (ENVOY=path uses another)
 	@scripts/get-envoy >/dev/null
 
@@ -69,4 +72,4 @@ keycloak: build envoy ## fetch a real Keycloak into build/ and test with it (nee
 	@home=$$(scripts/get-keycloak) && go vet -tags keycloak ./e2e/keycloak && \
 		KEYCLOAK=$$home go test -tags keycloak -count 1 -timeout 20m -v ./e2e/keycloak
 
-.PHONY: help run test bench build plugin size lint fuzz envoy keycloak
+.PHONY: help run test bench build plugin size lint fuzz mutate envoy keycloak

@@ -15,6 +15,13 @@ func everyone(policies []Policy, with ...string) Source {
 	}
 }
 
+func testIssuer(name string) Issuer {
+	return Issuer{
+		Name: name, Issuer: "https://" + name, Audiences: []string{"a"}, Algorithms: []string{"RS256"},
+		UsernameClaims: [][]string{{"sub"}}, MaxTokenLifetime: 3600,
+	}
+}
+
 func allowPaths(name string, when *Expr, paths ...string) Policy {
 	return Policy{Name: name, Rules: []Rule{{Effect: EffectAllow, Methods: []string{"*"}, Paths: paths, When: when}}}
 }
@@ -82,10 +89,14 @@ var decideCases = []struct {
 	{"template", templateRule, 10_000, 1},
 	{"template", templateRule, 100_000, 1},
 	{"literal", literalRules, 10, 1},
+	{"literal", literalRules, 1_000, 1},
 	{"literal", literalRules, 10_000, 1},
 	{"literal", literalRules, 100_000, 1},
-	{"rule_a_team", conditionedRules, 10_000, 1},
+	{"shared_path", sharedPath, 10, 1},
+	{"shared_path", sharedPath, 1_000, 1},
 	{"shared_path", sharedPath, 10_000, 1},
+	{"shared_path", sharedPath, 100_000, 1},
+	{"rule_a_team", conditionedRules, 10_000, 1},
 	{"in_10_groups", literalRules, 10_000, 10},
 	{"in_1000_groups", literalRules, 10_000, 1_000},
 	{"shared_path_in_1000_groups", sharedPath, 10_000, 1_000},

@@ -3,7 +3,6 @@ package policydata
 import (
 	"bytes"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -183,43 +182,6 @@ func TestBuildAcceptsLimits(t *testing.T) {
 	if c := load(t, src).Counts(); c.Rules < MaxRulesPerPolicy || c.Policies != len(src.Policies) {
 		t.Errorf("%+v", c)
 	}
-}
-
-// Two hosts may list what their stores hold in different orders.
-func TestBuildDoesNotDependOnOrder(t *testing.T) {
-	r := random{rand.New(rand.NewPCG(7, 7))}
-	for range 50 {
-		src := r.source()
-		want, err := Build(src)
-		if err != nil {
-			t.Fatal(err)
-		}
-		shuffle(r, src.Policies)
-		shuffle(r, src.Users)
-		shuffle(r, src.Groups)
-		shuffle(r, src.Roles)
-		shuffle(r, src.Services)
-		shuffle(r, src.Issuers)
-		shuffle(r, src.Revoked)
-		for i := range src.Groups {
-			shuffle(r, src.Groups[i].Members)
-			shuffle(r, src.Groups[i].Policies)
-		}
-		for i := range src.Services {
-			shuffle(r, src.Services[i].Identities)
-		}
-		got, err := Build(src)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !bytes.Equal(got, want) {
-			t.Fatal("the same source in another order is another snapshot")
-		}
-	}
-}
-
-func shuffle[T any](r random, s []T) {
-	r.Shuffle(len(s), func(i, j int) { s[i], s[j] = s[j], s[i] })
 }
 
 func TestBuildMergesRepetitions(t *testing.T) {

@@ -14,7 +14,12 @@ func load(t testing.TB, src Source) *Snapshot {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := Load(AppendSignature(body, "k", []byte("sig")), func(_, _ []byte) error { return nil })
+	return mustLoad(t, body)
+}
+
+func mustLoad(t testing.TB, body []byte) *Snapshot {
+	t.Helper()
+	s, err := Load(AppendSignature(body, "k", []byte("sig")), acceptAll)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,28 +2,9 @@ package policydata
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"strings"
 	"testing"
 )
-
-// An evaluator's memory of one snapshot must not tell in the next, whatever
-// their sizes.
-func TestEvaluatorServesSnapshotsOfAnySize(t *testing.T) {
-	r := random{rand.New(rand.NewPCG(3, 3))}
-	snaps := []*Snapshot{load(t, Source{}), load(t, story()), load(t, literalRules(2_000)), load(t, sharedPath(300))}
-	for range 20 {
-		snaps = append(snaps, load(t, r.source()))
-	}
-	used := NewEvaluator()
-	for range 2_000 {
-		s, req, id := snaps[r.IntN(len(snaps))], r.request(), r.identity()
-		got, want := verdictOf(used.Decide(s, req, id)), verdictOf(NewEvaluator().Decide(s, req, id))
-		if got.String() != want.String() {
-			t.Fatalf("used evaluator %v, new one %v", got, want)
-		}
-	}
-}
 
 func TestIDSetSurvivesTheLastRound(t *testing.T) {
 	var s idSet
@@ -106,44 +87,6 @@ func TestDecideTriesEveryPathAndHostOfACondition(t *testing.T) {
 		if d.Reason != want || len(d.Captures) != 1 || d.Captures[0].Value != "b" {
 			t.Errorf("%v with %v, want %v", d.Reason, d.Captures, want)
 		}
-	}
-}
-
-// The two ways of finding the principal's rules among a node's terminals agree,
-// whichever is the shorter.
-func TestConsiderAgreesWithSearch(t *testing.T) {
-	r := random{rand.New(rand.NewPCG(5, 5))}
-	const n = 400
-	src := everyone(nil)
-	for i := range n {
-		p := Policy{Name: teamName(i)}
-		for range 1 + r.IntN(3) {
-			p.Rules = append(p.Rules, Rule{
-				Effect: pick(r, EffectAllow, EffectDeny), Methods: []string{pick(r, "*", "GET", "POST")},
-				Paths: []string{pick(r, "/w/{x}", "/w/**", "/w/a"), "/w/{y}"},
-			})
-		}
-		src.Policies = append(src.Policies, p)
-		src.Groups = append(src.Groups, Group{Name: teamName(i), Policies: []string{teamName(i)}})
-	}
-	s, ref, e := load(t, src), &reference{&src}, NewEvaluator()
-	searched := 0
-	for range 500 {
-		id := &Identity{Authenticated: true, User: "u"}
-		for range 1 + r.IntN(pick(r, 2, 4, 100)) {
-			id.Groups = append(id.Groups, teamName(r.IntN(n)))
-		}
-		req := &Request{Method: pick(r, "GET", "POST", "PUT"), Path: pick(r, "/w/a", "/w/b", "/w")}
-		want, got := ref.decide(req, id), verdictOf(e.Decide(s, req, id))
-		if got.String() != want.String() {
-			t.Fatalf("%v of %d groups:\ngot  %v\nwant %v", req, len(id.Groups), got, want)
-		}
-		if 16*len(e.policies.ids) < n {
-			searched++
-		}
-	}
-	if searched == 0 || searched == 500 {
-		t.Errorf("%d of 500 decisions by search: only one way was tried", searched)
 	}
 }
 

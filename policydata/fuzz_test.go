@@ -107,35 +107,3 @@ func FuzzCanonicalHost(f *testing.F) {
 		}
 	})
 }
-
-// FuzzPattern takes any text for a path and a host pattern: what the checks
-// accept Build compiles, and it decides as the reference does.
-func FuzzPattern(f *testing.F) {
-	f.Add("/workspaces/{team}/**", "{team}.ws.example.org", "/workspaces/foo/x", "foo.ws.example.org")
-	f.Add("/", "a", "/", "A.")
-	f.Add("/*/a/", "*.b.c", "/x/a/", "a.b.c")
-	f.Add("/**", "[::1]", "/a%20b", "[::1]:80")
-	f.Add("/{a}/{b}/é", "*.{x}.c", "/a/b/%C3%A9", "q.a.c")
-	e := NewEvaluator()
-	f.Fuzz(func(t *testing.T, pathPattern, hostPattern, target, authority string) {
-		_, pathErr := CheckPathPattern(pathPattern)
-		_, hostErr := CheckHostPattern(hostPattern)
-		rule := Rule{Effect: EffectAllow, Methods: []string{"*"}, Hosts: []string{hostPattern}, Paths: []string{pathPattern}}
-		src := everyone([]Policy{{Name: "p", Rules: []Rule{rule}}}, "p")
-		body, err := Build(src)
-		if (err == nil) != (pathErr == nil && hostErr == nil) {
-			t.Fatalf("checks say %v, %v; Build says %v", pathErr, hostErr, err)
-		}
-		path, pathOK := CanonicalPath(target)
-		host, hostOK := CanonicalHost(authority)
-		if err != nil || !pathOK || !hostOK {
-			return
-		}
-		req, id := &Request{Method: "GET", Path: path, Host: host}, &Identity{Authenticated: true, User: "u"}
-		got := verdictOf(e.Decide(mustLoad(t, body), req, id))
-		want := (&reference{&src}).decide(req, id)
-		if got.String() != want.String() {
-			t.Fatalf("%q, %q by %q, %q:\ngot  %v\nwant %v", path, host, pathPattern, hostPattern, got, want)
-		}
-	})
-}

@@ -102,14 +102,23 @@ func (e *Evaluator) report(reason Reason, gate Gate, c *candidate) Decision {
 }
 
 // walk follows the path through the trie, by literal text and by wildcard, and
-// considers the patterns at which it may end.
+// considers the patterns at which it may end. Patterns of other principals with
+// many wildcards could make that long: beyond walkSteps, and what the principal's
+// own patterns may take, these are compared one by one instead.
 func (e *Evaluator) walk() {
-	s := e.snap
+	s, steps, extended := e.snap, walkSteps, false
 	seed := s.field(secSeeds, seedEdges, 0)
 	e.stack = append(e.stack[:0], step{0, 0})
 	for len(e.stack) > 0 {
 		at := e.stack[len(e.stack)-1]
 		e.stack = e.stack[:len(e.stack)-1]
+		if steps--; steps < 0 {
+			if extended {
+				e.askOwn()
+				return
+			}
+			steps, extended = stepsPerPattern*e.ownPatterns(), true
+		}
 		rec := s.at(secNodes, at.node)
 		e.consider(s.u32(rec+nodeTailFirst), s.u32(rec+nodeTailCount))
 		if at.depth == e.path.count {

@@ -19,6 +19,8 @@ type Snapshot struct {
 	claimHeaders map[string]bool
 
 	authenticated, unauthenticated uint32 // the built-in groups, or none
+
+	ruleTerminals, terminals []uint32 // see indexTerminals
 }
 
 // span is where a section's records lie.

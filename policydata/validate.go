@@ -28,6 +28,7 @@ func (s *Snapshot) validate() error {
 		return &FormatError{int(s.section[secIssuers].offset), err.Error()}
 	}
 	s.issuers, s.claimHeaders = issuers, claimHeaderNames(issuers)
+	s.indexTerminals()
 	s.authenticated, s.unauthenticated = s.findGroup(GroupAuthenticated), s.findGroup(GroupUnauthenticated)
 	return nil
 }

@@ -76,6 +76,18 @@ func TestMain(m *testing.M) {
 
 func engines(t *testing.T, source policydata.Source) map[string]check.Engine {
 	t.Helper()
+	native, wasm := enginesAt(t, source, clock)
+	t.Cleanup(func() {
+		if err := wasm.Close(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
+	return map[string]check.Engine{"go": native, "wasm": wasm}
+}
+
+// enginesAt returns both engines, of which the caller closes the second.
+func enginesAt(t *testing.T, source policydata.Source, clock func() time.Time) (native, wasm check.Engine) {
+	t.Helper()
 	module, err := filterwasm.Module()
 	if err != nil {
 		t.Fatalf("%v (run make build)", err)
@@ -88,20 +100,14 @@ func engines(t *testing.T, source policydata.Source) map[string]check.Engine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	native, err := check.NewGo(snapshot, clock)
+	if native, err = check.NewGo(snapshot, clock); err != nil {
+		t.Fatal(err)
+	}
+	wasm, err = check.NewWasm(t.Context(), source, check.WasmOptions{Module: module, CacheDir: cache, Now: clock})
 	if err != nil {
 		t.Fatal(err)
 	}
-	wasm, err := check.NewWasm(t.Context(), source, check.WasmOptions{Module: module, CacheDir: cache, Now: clock})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := wasm.Close(context.WithoutCancel(t.Context())); err != nil {
-			t.Error(err)
-		}
-	})
-	return map[string]check.Engine{"go": native, "wasm": wasm}
+	return native, wasm
 }
 
 // TestEnginesAgree asks both engines the same and wants the same decision, byte

@@ -1,4 +1,4 @@
-package policydata
+package decidetest
 
 import (
 	"cmp"
@@ -11,18 +11,20 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"sallyport/policydata"
 )
 
 // refScope is what a condition of the reference is evaluated in.
 type refScope struct {
-	request  *Request
-	who      *asker
+	request  *policydata.Request
+	who      *Asker
 	captures map[string]string
 	locals   []any
 }
 
 // refCondition evaluates a condition; not ok is an error.
-func refCondition(e *Expr, r *Request, who *asker, captures map[string]string) (holds, ok bool) {
+func refCondition(e *policydata.Expr, r *policydata.Request, who *Asker, captures map[string]string) (holds, ok bool) {
 	v, ok := (&refScope{request: r, who: who, captures: captures}).eval(e)
 	holds, isBool := v.(bool)
 	return holds, ok && isBool
@@ -30,11 +32,11 @@ func refCondition(e *Expr, r *Request, who *asker, captures map[string]string) (
 
 // eval returns a value: nil, bool, int64, uint64, float64, string, time.Time,
 // []any or map[string]any.
-func (s *refScope) eval(e *Expr) (any, bool) {
+func (s *refScope) eval(e *policydata.Expr) (any, bool) {
 	switch e.Op {
-	case OpExists, OpAll:
+	case policydata.OpExists, policydata.OpAll:
 		return s.quantify(e)
-	case OpIf:
+	case policydata.OpIf:
 		c, ok := s.eval(e.Args[0])
 		switch {
 		case !ok || c != true && c != false:
@@ -54,20 +56,20 @@ func (s *refScope) eval(e *Expr) (any, bool) {
 		args = append(args, v)
 	}
 	switch {
-	case e.Op == OpAnd && (args[0] == false || args[1] == false):
+	case e.Op == policydata.OpAnd && (args[0] == false || args[1] == false):
 		return false, true
-	case e.Op == OpOr && (args[0] == true || args[1] == true):
+	case e.Op == policydata.OpOr && (args[0] == true || args[1] == true):
 		return true, true
 	case bad:
 		return nil, false
 	}
-	if len(args) == 0 && e.Op != OpList {
+	if len(args) == 0 && e.Op != policydata.OpList {
 		return s.operand(e)
 	}
 	return refOperator(e, args)
 }
 
-func (s *refScope) quantify(e *Expr) (any, bool) {
+func (s *refScope) quantify(e *policydata.Expr) (any, bool) {
 	over, ok := s.eval(e.Args[0])
 	if !ok {
 		return nil, false
@@ -83,7 +85,7 @@ func (s *refScope) quantify(e *Expr) (any, bool) {
 	default:
 		return nil, false
 	}
-	errs, decides := false, e.Op == OpExists
+	errs, decides := false, e.Op == policydata.OpExists
 	for _, v := range elements {
 		s.locals = append(s.locals, v)
 		p, ok := s.eval(e.Args[1])
@@ -96,33 +98,33 @@ func (s *refScope) quantify(e *Expr) (any, bool) {
 	return !decides, !errs
 }
 
-func (s *refScope) operand(e *Expr) (any, bool) {
+func (s *refScope) operand(e *policydata.Expr) (any, bool) {
 	switch e.Op {
-	case OpString:
+	case policydata.OpString:
 		return e.Str, true
-	case OpInt:
+	case policydata.OpInt:
 		return e.Int, true
-	case OpUint:
+	case policydata.OpUint:
 		return uint64(e.Int), true
-	case OpDouble:
+	case policydata.OpDouble:
 		return math.Float64frombits(uint64(e.Int)), true
-	case OpBool:
+	case policydata.OpBool:
 		return e.Int != 0, true
-	case OpNull:
+	case policydata.OpNull:
 		return nil, true
-	case OpTime:
+	case policydata.OpTime:
 		return time.Unix(e.Int, int64(e.Nanos)).UTC(), true
-	case OpLocal:
+	case policydata.OpLocal:
 		return s.locals[e.Int], true
-	case OpPathVar:
+	case policydata.OpPathVar:
 		return s.captures[e.Str], true
-	case OpHostVar:
+	case policydata.OpHostVar:
 		return s.captures["host."+e.Str], true
 	}
-	return s.variable(Var(e.Int))
+	return s.variable(policydata.Var(e.Int))
 }
 
-func (s *refScope) variable(v Var) (any, bool) {
+func (s *refScope) variable(v policydata.Var) (any, bool) {
 	list := func(texts []string) []any {
 		var out []any
 		for _, s := range texts {
@@ -132,7 +134,7 @@ func (s *refScope) variable(v Var) (any, bool) {
 	}
 	r, who := s.request, s.who
 	switch v {
-	case VarRequestQuery:
+	case policydata.VarRequestQuery:
 		values, err := url.ParseQuery(r.Query)
 		query := map[string]any{}
 		for name, texts := range values {
@@ -142,22 +144,22 @@ func (s *refScope) variable(v Var) (any, bool) {
 			}
 		}
 		return query, err == nil
-	case VarTokenClaims:
+	case policydata.VarTokenClaims:
 		claims := map[string]any{}
-		if who.claims != "" && json.Unmarshal([]byte(who.claims), &claims) != nil {
+		if who.Claims != "" && json.Unmarshal([]byte(who.Claims), &claims) != nil {
 			return nil, false
 		}
 		return claims, true
 	}
-	return map[Var]any{
-		VarRequestMethod: r.Method, VarRequestPath: r.Path, VarRequestHost: r.Host,
-		VarRequestHeaders: refHeaders(r), VarRequestTime: time.Unix(r.Time, 0).UTC(),
-		VarTokenIss: who.iss, VarTokenSub: who.sub, VarUserName: who.user, VarServiceName: who.service,
-		VarTokenGroups: list(who.groups), VarTokenRoles: list(who.roles),
+	return map[policydata.Var]any{
+		policydata.VarRequestMethod: r.Method, policydata.VarRequestPath: r.Path, policydata.VarRequestHost: r.Host,
+		policydata.VarRequestHeaders: refHeaders(r), policydata.VarRequestTime: time.Unix(r.Time, 0).UTC(),
+		policydata.VarTokenIss: who.Iss, policydata.VarTokenSub: who.Subject, policydata.VarUserName: who.User, policydata.VarServiceName: who.Service,
+		policydata.VarTokenGroups: list(who.Groups), policydata.VarTokenRoles: list(who.Roles),
 	}[v], true
 }
 
-func refHeaders(r *Request) map[string]any {
+func refHeaders(r *policydata.Request) map[string]any {
 	out := map[string]any{}
 	for _, h := range r.Headers {
 		name, text := h[0], h[1]
@@ -175,47 +177,47 @@ func refHeaders(r *Request) map[string]any {
 	return out
 }
 
-func refOperator(e *Expr, args []any) (any, bool) {
+func refOperator(e *policydata.Expr, args []any) (any, bool) {
 	switch e.Op {
-	case OpList:
+	case policydata.OpList:
 		return append([]any{}, args...), true
-	case OpNot:
+	case policydata.OpNot:
 		b, ok := args[0].(bool)
 		return !b, ok
-	case OpAnd, OpOr: // neither operand decided
+	case policydata.OpAnd, policydata.OpOr: // neither operand decided
 		_, left := args[0].(bool)
 		_, right := args[1].(bool)
-		return e.Op == OpAnd, left && right
-	case OpEq:
+		return e.Op == policydata.OpAnd, left && right
+	case policydata.OpEq:
 		return refEqual(args[0], args[1]), true
-	case OpNe:
+	case policydata.OpNe:
 		return !refEqual(args[0], args[1]), true
-	case OpLt, OpLe, OpGt, OpGe:
+	case policydata.OpLt, policydata.OpLe, policydata.OpGt, policydata.OpGe:
 		c, ok := refCompare(args[0], args[1])
-		return map[Op]bool{OpLt: c < 0, OpLe: c <= 0, OpGt: c > 0, OpGe: c >= 0}[e.Op], ok
-	case OpIn:
+		return map[policydata.Op]bool{policydata.OpLt: c < 0, policydata.OpLe: c <= 0, policydata.OpGt: c > 0, policydata.OpGe: c >= 0}[e.Op], ok
+	case policydata.OpIn:
 		return refIn(args[0], args[1])
-	case OpField:
+	case policydata.OpField:
 		m, _ := args[0].(map[string]any)
 		v, ok := m[e.Str]
 		return v, ok
-	case OpHas:
+	case policydata.OpHas:
 		m, _ := args[0].(map[string]any)
 		_, isList := args[0].([]any)
 		_, there := m[e.Str]
 		return there, !isList
-	case OpIndex:
+	case policydata.OpIndex:
 		return refIndex(args[0], args[1])
-	case OpSize:
+	case policydata.OpSize:
 		return refSize(args[0])
-	case OpTimePart:
+	case policydata.OpTimePart:
 		return refTimePart(args[0], e.Int)
 	}
 	x, xOK := args[0].(string)
 	y, yOK := args[1].(string)
-	return map[Op]any{
-		OpStartsWith: strings.HasPrefix(x, y), OpEndsWith: strings.HasSuffix(x, y),
-		OpContains: strings.Contains(x, y), OpConcat: x + y,
+	return map[policydata.Op]any{
+		policydata.OpStartsWith: strings.HasPrefix(x, y), policydata.OpEndsWith: strings.HasSuffix(x, y),
+		policydata.OpContains: strings.Contains(x, y), policydata.OpConcat: x + y,
 	}[e.Op], xOK && yOK
 }
 

@@ -1,0 +1,22 @@
+package policydata
+
+// What the tests share that compare with package decidetest, which imports this
+// one.
+var (
+	Everyone        = everyone
+	AllowPaths      = allowPaths
+	LiteralRules    = literalRules
+	SharedPath      = sharedPath
+	Story           = story
+	TeamName        = teamName
+	ClaimConditions = claimConditions
+)
+
+// The claims that seed fuzzing.
+const (
+	TestClaims  = testClaims
+	BenchClaims = benchClaims
+)
+
+// RoleNames returns what token.roles was at the last decision.
+func (e *Evaluator) RoleNames() []string { return e.roleNames }
