@@ -43,20 +43,27 @@ func ownerNamed(cmd *cobra.Command, args []string, more int) (o owner, err error
 	return owner{r.at(args[1]) + "/credentials", r.names[0] + " " + printable(args[1])}, nil
 }
 
+// clientFor returns the client of a command about the access keys of the owner
+// that its first two arguments name, once what it was given is right.
+func clientFor(cmd *cobra.Command, args []string, more int, output string) (*client, owner, error) {
+	if err := checkForm(output); err != nil {
+		return nil, owner{}, err
+	}
+	o, err := ownerNamed(cmd, args, more)
+	if err != nil {
+		return nil, owner{}, err
+	}
+	c, err := newClient(cmd)
+	return c, o, err
+}
+
 func newCredentialsList() *cobra.Command {
 	var output string
 	cmd := &cobra.Command{
 		Use:   "list " + ownerUse,
 		Short: "List access keys",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkForm(output); err != nil {
-				return err
-			}
-			o, err := ownerNamed(cmd, args, 0)
-			if err != nil {
-				return err
-			}
-			c, err := newClient(cmd)
+			c, o, err := clientFor(cmd, args, 0, output)
 			if err != nil {
 				return err
 			}
@@ -88,14 +95,7 @@ func newCredentialsCreate() *cobra.Command {
 		Use:   "create " + ownerUse,
 		Short: "Make an access key, and print it with its secret, this once",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkForm(output); err != nil {
-				return err
-			}
-			o, err := ownerNamed(cmd, args, 0)
-			if err != nil {
-				return err
-			}
-			c, err := newClient(cmd)
+			c, o, err := clientFor(cmd, args, 0, output)
 			if err != nil {
 				return err
 			}
@@ -132,14 +132,7 @@ func newCredentialsRotate() *cobra.Command {
 withdraw the one in whose place it is: the only one there is, or the one that --replace
 names. The old one is withdrawn last: whatever happens, one of both is good.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkForm(output); err != nil {
-				return err
-			}
-			o, err := ownerNamed(cmd, args, 0)
-			if err != nil {
-				return err
-			}
-			c, err := newClient(cmd)
+			c, o, err := clientFor(cmd, args, 0, output)
 			if err != nil {
 				return err
 			}
@@ -206,14 +199,7 @@ func newCredentialsDelete() *cobra.Command {
 		Use:   "delete " + ownerUse + " KEY",
 		Short: "Withdraw an access key at once",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkForm(output); err != nil {
-				return err
-			}
-			o, err := ownerNamed(cmd, args, 1)
-			if err != nil {
-				return err
-			}
-			c, err := newClient(cmd)
+			c, o, err := clientFor(cmd, args, 1, output)
 			if err != nil {
 				return err
 			}

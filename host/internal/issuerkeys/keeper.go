@@ -218,8 +218,8 @@ func (k *Keeper) lookUp(ctx context.Context, iss, kid string) (uint64, string, e
 		result = findFetched
 		f, err := i.join(k.allow(i))
 		if limited := (*LimitedError)(nil); errors.As(err, &limited) && time.Since(asked)+limited.After <= maxHold {
-			if err := sleep(ctx, limited.After); err != nil {
-				return 0, findFailed, err
+			if pause(ctx, limited.After); ctx.Err() != nil {
+				return 0, findFailed, ctx.Err()
 			}
 			continue
 		}
@@ -231,15 +231,6 @@ func (k *Keeper) lookUp(ctx context.Context, iss, kid string) (uint64, string, e
 		}
 		// A fetch that had begun before may have missed the key: once more,
 		// so that who asks while keys rotate is not told that there is none.
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }
 
