@@ -45,15 +45,9 @@ func compareRevoked(x, y RevokedToken) int {
 // an Issuer.
 func (s *Snapshot) RevokedUntil(issuer, id string) int64 {
 	want := RevokedToken{Issuer: issuer, ID: id}
-	lo, hi := uint32(0), s.section[secRevoked].count
-	for lo < hi {
-		mid := lo + (hi-lo)/2
-		if compareRevoked(s.revoked(mid), want) < 0 {
-			lo = mid + 1
-		} else {
-			hi = mid
-		}
-	}
+	lo := firstNotBefore(s.section[secRevoked].count, func(i uint32) bool {
+		return compareRevoked(s.revoked(i), want) < 0
+	})
 	if lo == s.section[secRevoked].count {
 		return 0
 	}

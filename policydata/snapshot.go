@@ -228,18 +228,27 @@ func (s *Snapshot) child(node, textHash uint32, text string) uint32 {
 	return none
 }
 
-// findService returns the service that has a name, or none. Services are
-// sorted by name.
-func (s *Snapshot) findService(name string) uint32 {
-	lo, hi := uint32(0), s.section[secServices].count
+// firstNotBefore returns the first of n sorted records that is not before what is
+// looked for, n if all are.
+func firstNotBefore(n uint32, before func(uint32) bool) uint32 {
+	lo, hi := uint32(0), n
 	for lo < hi {
 		mid := lo + (hi-lo)/2
-		if s.str(s.field(secServices, mid, svcName)) < name {
+		if before(mid) {
 			lo = mid + 1
 		} else {
 			hi = mid
 		}
 	}
+	return lo
+}
+
+// findService returns the service that has a name, or none. Services are
+// sorted by name.
+func (s *Snapshot) findService(name string) uint32 {
+	lo := firstNotBefore(s.section[secServices].count, func(i uint32) bool {
+		return s.str(s.field(secServices, i, svcName)) < name
+	})
 	if lo < s.section[secServices].count && s.str(s.field(secServices, lo, svcName)) == name {
 		return lo
 	}
@@ -249,16 +258,9 @@ func (s *Snapshot) findService(name string) uint32 {
 // findIdentity returns the first identity at or after an issuer's client and
 // subject, in the order of compareIdentity.
 func (s *Snapshot) findIdentity(want ServiceIdentity) uint32 {
-	lo, hi := uint32(0), s.section[secIdentities].count
-	for lo < hi {
-		mid := lo + (hi-lo)/2
-		if compareIdentity(s.identity(mid), want) < 0 {
-			lo = mid + 1
-		} else {
-			hi = mid
-		}
-	}
-	return lo
+	return firstNotBefore(s.section[secIdentities].count, func(i uint32) bool {
+		return compareIdentity(s.identity(i), want) < 0
+	})
 }
 
 func (s *Snapshot) identity(i uint32) ServiceIdentity {
