@@ -108,7 +108,7 @@ func (r *reporter) report(p *pluginContext, now int64) {
 func (r *reporter) body(p *pluginContext, millis int64) []byte {
 	e, self := p.enforcer, &p.vm.self
 	report := pushapi.Report{
-		Instance: cut(self.instance, pushapi.MaxInstanceBytes), Process: self.process, Worker: self.id.String(),
+		Instance: cut(self.instance, pushapi.MaxInstanceBytes), Process: self.process, Worker: self.id.text(),
 		Plugin: cut(p.name, pushapi.MaxPluginBytes), Push: pushapi.PushConfiguration,
 		Enforced: e.version(), Mark: e.mark, Refused: r.version, Reason: r.reason, Decisions: r.tally,
 		Held: max(0, millis-e.since) / 1000,

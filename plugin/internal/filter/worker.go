@@ -93,5 +93,5 @@ func (w *worker) headers(method, path string, c *pluginconfig.Config) [][2]strin
 	return headers
 }
 
-// String returns hex digits.
-func (id workerID) String() string { return hex.EncodeToString(id[:]) }
+// text returns hex digits.
+func (id workerID) text() string { return hex.EncodeToString(id[:]) }
