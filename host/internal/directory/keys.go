@@ -10,6 +10,8 @@ import (
 const (
 	authPrefix    = "auth/"
 	auditPrefix   = authPrefix + "audit/"
+	// Tokens of proxies, by their ids. They belong to no entity.
+	proxyTokensPrefix = authPrefix + "proxytokens/"
 	formatKey     = "meta/format"
 	generationKey = "meta/generation"
 
