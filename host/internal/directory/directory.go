@@ -109,9 +109,9 @@ type change struct {
 	bootstrap bool                         // the first user was made
 
 	proxyTokens map[string]*storedProxyToken // by id; nil: withdrawn
-	collect   bool                         // look for what counts for nothing once more
-	epoch     uint64                       // that begins; 0: none does
-	part      string                       // of the host, if it is no actor's write
+	collect     bool                         // look for what counts for nothing once more
+	epoch       uint64                       // that begins; 0: none does
+	part        string                       // of the host, if it is no actor's write
 }
 
 // update runs plan on the last image and commits what it returns; nil is
