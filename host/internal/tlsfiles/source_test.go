@@ -102,10 +102,10 @@ func (f *fixture) talk(t *testing.T, certFile, keyFile string) (string, error) {
 
 func TestClients(t *testing.T) {
 	for name, tt := range map[string]struct {
-		files   func(*fixture, string, string) tlsfiles.Files
-		nobody  bool // whether it may connect
-		ours    bool
-		others  bool
+		files  func(*fixture, string, string) tlsfiles.Files
+		nobody bool // whether it may connect
+		ours   bool
+		others bool
 	}{
 		"no authorities: certificates don't matter":       {serverOnly, true, true, true},
 		"a certificate may be shown, and must be of ours": {withClients, true, true, false},
