@@ -2,8 +2,10 @@ package poll
 
 import (
 	"encoding/binary"
+	"errors"
 	"math"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -27,8 +29,19 @@ func TestGarbageInSharedData(t *testing.T) {
 	n := uint64(7)
 	fl.publish(generation(t, fl.f, 1, n))
 	fl.enforce("1.7")
-	head, snapshot, wanted := fl.entry("/head"), fl.entry("/snapshot"), ""
-	wanted = head[:len(head)-len("/head")] + "/wanted"
+	fl.await("the snapshot in shared data", func() error {
+		if !strings.HasSuffix(strings.Join(fl.runtime.SharedKeys(), ""), "/process") {
+			return errors.New("no report yet")
+		}
+		for _, key := range fl.runtime.SharedKeys() {
+			if strings.HasSuffix(key, "/snapshot") {
+				return nil
+			}
+		}
+		return errors.New("not yet")
+	})
+	head, snapshot := fl.entry("/head"), fl.entry("/snapshot")
+	wanted := head[:len(head)-len("/head")] + "/wanted"
 	good, _ := fl.runtime.SharedData(head)
 	if len(good) != headBytes {
 		t.Fatalf("the head has %d bytes", len(good))
