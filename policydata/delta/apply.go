@@ -89,36 +89,30 @@ func (f *frame) plan(t *transform) (*plan, error) {
 // section reads the operations of one section of at most limit bytes, and returns
 // how many records it gets.
 func (p *plan) section(r *reader, sec int, referred bool, limit uint64) uint32 {
-	size, have := p.layout[sec].RecordBytes, p.count(sec)
-	count := r.number()
-	if count > limit/uint64(size) {
+	size, have, count := uint64(p.layout[sec].RecordBytes), uint64(p.count(sec)), r.number()
+	if count > limit/size {
 		r.fail("section is larger than the target")
 	}
-	numbers := numbering{count: have}
-	var at, cursor uint64
-	for at < count && r.bad == "" {
-		v := r.number()
-		kind, n := uint8(v&(1<<opBits-1)), v>>opBits
-		if kind == opSeek {
-			cursor += uint64(int64(n>>1) ^ -int64(n&1))
-			if cursor > uint64(have) {
-				r.fail("record out of range")
-			}
+	numbers := numbering{count: uint32(have)}
+	for at, cursor := uint64(0), uint64(0); at < count && r.bad == ""; {
+		kind, n := r.operation()
+		switch {
+		case kind == opSeek:
+			cursor = r.seek(cursor, n, have)
 			continue
-		}
-		if n == 0 || n > count-at || kind != opInsert && n > uint64(have)-cursor {
+		case n == 0 || n > count-at || kind != opInsert && n > have-cursor:
 			r.fail("number of records out of range")
 			continue
+		}
+		op := operation{kind: kind, count: uint32(n), from: uint32(cursor)}
+		if kind != opCopy {
+			op.from = r.skip(n * size)
 		}
 		if kind != opInsert {
 			if referred {
 				numbers.set(uint32(cursor), uint32(at), uint32(n))
 			}
 			cursor += n
-		}
-		op := operation{kind, uint32(n), uint32(cursor - n)}
-		if kind != opCopy {
-			op.from = r.skip(n * uint64(size))
 		}
 		p.ops = append(p.ops, op)
 		at += n
@@ -173,6 +167,22 @@ func (r *reader) number() uint64 {
 	}
 	r.at += n
 	return v
+}
+
+func (r *reader) operation() (kind uint8, n uint64) {
+	v := r.number()
+	return uint8(v & (1<<opBits - 1)), v >> opBits
+}
+
+// seek returns the record, of the have that there are or behind them, to which n
+// leads: a signed number, its sign in the lowest bit.
+func (r *reader) seek(from, n, have uint64) uint64 {
+	to := from + (n>>1 ^ -(n & 1))
+	if to > have {
+		r.fail("record out of range")
+		return 0
+	}
+	return to
 }
 
 // skip goes behind n bytes and returns where they are.
