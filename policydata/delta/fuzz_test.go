@@ -28,8 +28,9 @@ func FuzzApply(f *testing.F) {
 	}
 	f.Add(base, body)
 	f.Fuzz(func(t *testing.T, base, body []byte) {
-		baseBefore, bodyBefore := bytes.Clone(base), bytes.Clone(body)
-		if len(body) > 16 { // a length that fits gets further
+		before := bytes.Clone(base)
+		body = bytes.Clone(body) // it may share the base's memory
+		if len(body) > 16 {      // a length that fits gets further
 			binary.LittleEndian.PutUint32(body[12:], uint32(len(body)))
 		}
 		signed := seal(body)
@@ -38,18 +39,14 @@ func FuzzApply(f *testing.F) {
 		if err == nil && (parseErr != nil || len(got) != info.TargetBytes) {
 			t.Errorf("%d bytes of %d, %v", len(got), info.TargetBytes, parseErr)
 		}
-		if len(body) > 16 {
-			copy(bodyBefore[12:16], body[12:16])
-		}
-		if !bytes.Equal(base, baseBefore) || !bytes.Equal(body, bodyBefore) {
-			t.Error("applying changed what it was given")
+		if !bytes.Equal(base, before) {
+			t.Error("applying changed its base")
 		}
 	})
 }
 
-// FuzzOperations changes the operations of a good delta, so that more of them
-// get past the first check: each edit is a place, and its value. The checksum is
-// left out of the play by the test alone: a result of the right size is enough.
+// FuzzOperations changes bytes of a good delta, so that more of them get past the
+// first checks: each edit is a place, and its value.
 func FuzzOperations(f *testing.F) {
 	base, target := example(f)
 	body, err := delta.Make(base, target)
