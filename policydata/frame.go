@@ -2,7 +2,6 @@ package policydata
 
 import (
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"slices"
 )
@@ -14,7 +13,7 @@ type Frame struct {
 	Sections          [NumSections][]byte // without padding
 	Signature         []byte              // the signature block
 	Epoch, Generation uint64
-	Mark              string // see the function Mark
+	Mark              string // see the function Mark; "" if the signature is too short for one
 }
 
 // The size of a snapshot's header, and where fields of it stand.
@@ -27,7 +26,7 @@ const (
 // ParseFrame takes a complete snapshot apart. What it returns shares b's memory,
 // which must not change from here on. The error is a *FormatError.
 func ParseFrame(b []byte) (*Frame, error) {
-	s, _, err := open(b)
+	s, sig, err := open(b)
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +36,7 @@ func ParseFrame(b []byte) (*Frame, error) {
 	if err := s.validateSections(); err != nil {
 		return nil, err
 	}
-	f := &Frame{Header: b[:headerBytes], Signature: b[s.length:], Epoch: s.Epoch(), Generation: s.Generation(), Mark: s.Mark()}
+	f := &Frame{Header: b[:headerBytes], Signature: b[s.length:], Epoch: s.Epoch(), Generation: s.Generation(), Mark: markOf(sig)}
 	for id, span := range s.section {
 		f.Sections[id] = b[span.offset:][:span.count*recordBytes[id]]
 	}
@@ -83,23 +82,4 @@ func ParseSignature(block []byte) (keyID string, sig []byte, err error) {
 		return "", nil, errors.New("signature block of a wrong length")
 	}
 	return string(block[head : head+keyLen]), block[head+keyLen:], nil
-}
-
-// MarkBytes is the size of a snapshot's mark.
-const MarkBytes = 16
-
-// Mark returns the mark of a complete snapshot, 32 hexadecimal digits: the last
-// bytes of its signature. It tells apart any two snapshots that one key signed,
-// without a hash over all of them; that a snapshot is good, it does not say.
-// It is not ok if b is no snapshot.
-func Mark(b []byte) (mark string, ok bool) {
-	if _, _, err := open(b); err != nil {
-		return "", false
-	}
-	return hex.EncodeToString(b[len(b)-MarkBytes:]), true
-}
-
-// Mark returns the snapshot's mark, as the function Mark does.
-func (s *Snapshot) Mark() string {
-	return hex.EncodeToString([]byte(s.text[len(s.text)-MarkBytes:]))
 }

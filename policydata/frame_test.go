@@ -60,7 +60,7 @@ func TestMark(t *testing.T) {
 	if !ok || mark != want || s.Mark() != want || f.Mark != want {
 		t.Errorf("marks %q %t, %q, %q", mark, ok, s.Mark(), f.Mark)
 	}
-	for name, b := range map[string][]byte{"nothing": nil, "a_body": body, "cut": file[:len(file)-1]} {
+	for name, b := range map[string][]byte{"nothing": nil, "a_body": body, "cut": file[:len(file)-1], "a_short_signature": AppendSignature(body, "key-1", []byte("fifteen bytes.."))} {
 		if mark, ok := Mark(b); ok || mark != "" {
 			t.Errorf("%s has the mark %q", name, mark)
 		}

@@ -12,6 +12,7 @@ type Snapshot struct {
 	text    string // all bytes, once more as a string: what is read is never copied
 	length  uint32 // of the signed part
 	keyID   string
+	mark    string // see Mark
 	section [numSections]span
 	issuers []Issuer
 	// claimHeaders are the names of the ClaimHeaders of all issuers; nil if there
@@ -60,6 +61,7 @@ func Load(b []byte, verify VerifyFunc) (*Snapshot, error) {
 	if err := s.validate(); err != nil {
 		return nil, err
 	}
+	s.mark = markOf(sig)
 	return s, nil
 }
 

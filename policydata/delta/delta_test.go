@@ -18,7 +18,7 @@ func acceptAll(_, _ []byte) error { return nil }
 
 // seal completes a body without a key.
 func seal(body []byte) []byte {
-	return policydata.AppendSignature(body, "k1", []byte("signature"))
+	return policydata.AppendSignature(body, "k1", []byte("not a signature.."))
 }
 
 func build(t testing.TB, src policydata.Source) []byte {
@@ -265,7 +265,7 @@ func TestMakeRefusesWhatIsNoSnapshot(t *testing.T) {
 		"no_base":          {nil, good, "base: policydata: bad snapshot"},
 		"no_target":        {good, good[:100], "target: policydata: bad snapshot"},
 		"another_version":  {other, good, "needs a newer reader"},
-		"a_short_mark":     {good, policydata.AppendSignature(good[:len(good)-19], "", nil), "too short"},
+		"a_short_mark":     {good, policydata.AppendSignature(good[:len(good)-27], "", []byte("fifteen bytes..")), "too short"},
 		"target_not_whole": {good, good[:len(good)-1], "signature block of a wrong length"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -319,7 +319,7 @@ func TestTablesThatGrow(t *testing.T) {
 
 func ExampleApply() {
 	src := policydata.Source{Epoch: 1, Generation: 7, Users: []policydata.User{{Name: "eric"}}}
-	sign := func(body []byte) []byte { return policydata.AppendSignature(body, "key", []byte("a signature")) }
+	sign := func(body []byte) []byte { return policydata.AppendSignature(body, "key", []byte("this is a signature")) }
 	verify := func(signed, sig []byte) error { return nil } // a real one verifies ES256
 
 	base, _ := policydata.Build(src)

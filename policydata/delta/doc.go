@@ -31,8 +31,8 @@
 // what is signed begins with another magic.
 //
 // A snapshot is told apart by (epoch, generation) and its mark, the last 16 bytes
-// of its signature, which ECDSA makes anew each time: two hosts that sign the same
-// body make two snapshots, and a delta for one of these is not for the other.
+// of its signature, instead of a hash. Hosts with one store and one key sign
+// deterministically, so that a delta of one fits what another one has sent.
 //
 // # Format, version 1
 //
@@ -53,10 +53,10 @@
 //	12  u32       length of all before the signature block: what is signed
 //	16  u64       epoch of the base
 //	24  u64       generation of the base
-//	32  16 bytes  mark of the base: the last bytes of its signature block
+//	32  16 bytes  mark of the base: the last bytes of its signature
 //	48  u64       checksum of the target, signature block included
 //	56  u32       length of the target, signature block included
-//	60  u32       length of the target's signature block, at least 16
+//	60  u32       length of the target's signature block
 //
 // The operations of each section follow, in the order of sections: first the
 // number of records that the section has in the target, then operations until
@@ -103,13 +103,13 @@
 //
 //	0000  53 41 4c 4c 59 44 4c 54  magic
 //	0008  01 00 00 00  version 1
-//	000c  fd 00 00 00  253 bytes are signed
+//	000c  05 01 00 00  261 bytes are signed
 //	0010  01 00 00 00 00 00 00 00  base: epoch 1
 //	0018  07 00 00 00 00 00 00 00  generation 7
-//	0020  4e 02 00 09 00 6b 31 73 69 67 6e 61 74 75 72 65  and its mark
-//	0030  17 06 26 ac f3 c8 36 cc  checksum
-//	0038  c3 03 00 00  the target has 963 bytes
-//	003c  13 00 00 00  19 of them its signature block
+//	0020  6f 74 20 61 20 73 69 67 6e 61 74 75 72 65 2e 2e  and its mark
+//	0030  b7 df bc a6 9d 8a 4f 03  checksum
+//	0038  cb 03 00 00  the target has 971 bytes
+//	003c  1b 00 00 00  27 of them its signature block
 //	0040  53 41 4c 4c 59 50 52 54  target's magic
 //	0048  01 00 00 00  version 1
 //	004c  1d 00 00 00  29 sections
@@ -119,23 +119,25 @@
 //	0068  01 d2 49 6b 00 00 00 00  created 2027-01-15T08:00:01Z
 //	0070  00 00 00 00 00 00 00 00  never stale
 //	0078  b0 03 00 00 00 00 00 00  944 bytes are signed
-//	0080  53 49 47 4e 02 00 09 00  target's signature block
-//	0088  6b 31 73 69 67 6e 61 74 75 72 65
-//	0093  07 14  strings, 7: copy 5
-//	0095  06 1a 00 00 00 04 00 00 00  insert 1: text 26 to 29
-//	009e  04  copy 1
-//	009f  32 68  text, 50: copy 26
-//	00a1  12 65 72 69 63  insert 4: "eric"
-//	00a6  50  copy 20
-//	00a7  04 10 01 04 01 04 03 0c 02 08 01 04 01 04 00 00  seeds to labels: all as before
-//	00b7  00 00  methods to expressions: all as before
-//	00b9  01 06 05 00 00 00 00 00 00 00  users, 1: insert 1: name, flags, not before,
-//	00c3  00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00  lists of policies, groups, roles
-//	00d3  00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00
-//	00e3  02 05 00 00 00 00  user index, 2: replace 1: user 0
-//	00e9  04  copy 1
-//	00ea  01 04 02 08 00 00 02 08 00 00 00 01 04 00 00 00  groups to name lists: all as before
-//	00fa  04 10 00  issuers to revoked: all as before
-//	00fd  53 49 47 4e 02 00 09 00  signature block: key id of 2 bytes, signature of 9
-//	0105  6b 31 73 69 67 6e 61 74 75 72 65  "k1", and bytes in place of a signature
+//	0080  53 49 47 4e 02 00 11 00  target's signature block
+//	0088  6b 31 6e 6f 74 20 61 20 73 69 67 6e 61 74 75 72
+//	0098  65 2e 2e
+//	009b  07 14  strings, 7: copy 5
+//	009d  06 1a 00 00 00 04 00 00 00  insert 1: text 26 to 29
+//	00a6  04  copy 1
+//	00a7  32 68  text, 50: copy 26
+//	00a9  12 65 72 69 63  insert 4: "eric"
+//	00ae  50  copy 20
+//	00af  04 10 01 04 01 04 03 0c 02 08 01 04 01 04 00 00  seeds to labels: all as before
+//	00bf  00 00  methods to expressions: all as before
+//	00c1  01 06 05 00 00 00 00 00 00 00  users, 1: insert 1: name, flags, not before,
+//	00cb  00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00  lists of policies, groups, roles
+//	00db  00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00
+//	00eb  02 05 00 00 00 00  user index, 2: replace 1: user 0
+//	00f1  04  copy 1
+//	00f2  01 04 02 08 00 00 02 08 00 00 00 01 04 00 00 00  groups to name lists: all as before
+//	0102  04 10 00  issuers to revoked: all as before
+//	0105  53 49 47 4e 02 00 11 00  signature block: key id of 2 bytes, signature of 17
+//	010d  6b 31 6e 6f 74 20 61 20 73 69 67 6e 61 74 75 72  "k1", and bytes in place of a signature
+//	011d  65 2e 2e
 package delta

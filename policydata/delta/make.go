@@ -23,8 +23,8 @@ func Make(base, target []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("target: %w", err)
 	}
-	if len(to.Signature) < policydata.MarkBytes {
-		return nil, errors.New("target: it has no mark: its signature is too short")
+	if from.Mark == "" || to.Mark == "" {
+		return nil, errors.New("a signature is too short for a mark")
 	}
 	m := &matcher{transform: newTransform(from.Sections), target: to.Sections}
 	m.matchAll()
