@@ -319,7 +319,9 @@ func TestTablesThatGrow(t *testing.T) {
 
 func ExampleApply() {
 	src := policydata.Source{Epoch: 1, Generation: 7, Users: []policydata.User{{Name: "eric"}}}
-	sign := func(body []byte) []byte { return policydata.AppendSignature(body, "key", []byte("this is a signature")) }
+	sign := func(body []byte) []byte {
+		return policydata.AppendSignature(body, "key", []byte("this is a signature"))
+	}
 	verify := func(signed, sig []byte) error { return nil } // a real one verifies ES256
 
 	base, _ := policydata.Build(src)
