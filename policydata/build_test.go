@@ -240,7 +240,7 @@ func TestNamesThatCollide(t *testing.T) {
 // Whoever may choose paths can choose them so that their edges collide with some
 // seeds, below a node whose hash depends on the seed, too.
 func TestPathsThatCollide(t *testing.T) {
-	const seeds, each, mask = 16, 140, 1<<13 - 1
+	const seeds, each, mask = 8, 140, 1<<12 - 1
 	var paths []string
 	for seed := range uint32(seeds) {
 		parent := hashEdge(hashWild(hashRoot), hashText(seed, "x"))

@@ -68,7 +68,7 @@ func edited(r decidetest.Random, src, other policydata.Source) policydata.Source
 // byte.
 func TestRandomEdits(t *testing.T) {
 	smaller := 0
-	const rounds = 2_000
+	const rounds = 300
 	for seed := range uint64(rounds) {
 		r := decidetest.NewRandom(seed, 5)
 		src, other := r.Source(), r.Source()
@@ -280,7 +280,7 @@ func TestMakeRefusesWhatIsNoSnapshot(t *testing.T) {
 // Sections of every kind change as a whole: nothing of one is left, or all of
 // another comes.
 func TestFromAndToNothing(t *testing.T) {
-	for seed := range uint64(50) {
+	for seed := range uint64(20) {
 		r := decidetest.NewRandom(seed, 6)
 		for _, tt := range [][2]policydata.Source{{r.Source(), {}}, {{}, r.Source()}, {{}, {}}} {
 			base, target := build(t, tt[0]), build(t, tt[1])
