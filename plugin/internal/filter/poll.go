@@ -111,11 +111,13 @@ func (f *feed) question(call *pollCall, now int64) [][2]string {
 		path += "&wait=" + pollWait.String()
 	}
 	headers := append(f.vm.self.headers("GET", path, &d.enforcer.config), [2]string{"accept-encoding", "gzip"})
-	if current.snapshot == nil || p.whole {
+	if current.snapshot == nil {
 		return headers
 	}
-	call.manipulates = true
-	return append(headers, [2]string{"if-none-match", current.version().ETag(current.mark)}, [2]string{"a-im", pushapi.DeltaManipulation})
+	if call.manipulates = !p.whole; call.manipulates {
+		headers = append(headers, [2]string{"a-im", pushapi.DeltaManipulation})
+	}
+	return append(headers, [2]string{"if-none-match", current.version().ETag(current.mark)})
 }
 
 // What goes wrong with asking. What is logged says which, and no more.
