@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -237,6 +238,12 @@ func whoOf(a directory.Actor) string {
 }
 
 func whatOf(r directory.Record) string {
+	if r.Operation == directory.RolledBack {
+		var after struct{ To string }
+		if json.Unmarshal(r.After, &after) == nil {
+			return "to generation " + after.To
+		}
+	}
 	if r.Kind == "" {
 		return ""
 	}

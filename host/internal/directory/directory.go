@@ -110,12 +110,19 @@ type change struct {
 	collect   bool                         // look for what counts for nothing once more
 	epoch     uint64                       // that begins; 0: none does
 	part      string                       // of the host, if it is no actor's write
+	back      uint64                       // the generation that is gone back to; 0: none is
 }
 
 // update runs plan on the last image and commits what it returns; nil is
 // nothing to commit. It returns the image that is now the last. Like the closure
 // of a store's Update, plan may be run more than once.
 func (d *Directory) update(ctx context.Context, plan func(*image) (*change, error)) (*image, error) {
+	return d.updateReading(ctx, func(_ store.Reader, prev *image) (*change, error) { return plan(prev) })
+}
+
+// updateReading is update for a plan that reads more of the store than an image
+// has.
+func (d *Directory) updateReading(ctx context.Context, plan func(store.Reader, *image) (*change, error)) (*image, error) {
 	var img *image
 	committed := false
 	err := d.store.Update(ctx, func(tx store.Tx) error {
@@ -123,7 +130,7 @@ func (d *Directory) update(ctx context.Context, plan func(*image) (*change, erro
 		if err != nil {
 			return fmt.Errorf("load the directory: %w", err)
 		}
-		c, err := plan(prev)
+		c, err := plan(tx, prev)
 		if err != nil {
 			return err
 		}

@@ -12,6 +12,7 @@ const (
 	auditPrefix   = authPrefix + "audit/"
 	formatKey     = "meta/format"
 	generationKey = "meta/generation"
+	contentPrefix = "meta/audit-content/"
 
 	credentialsSegment = "credentials"
 	revokedSegment     = "revoked"
