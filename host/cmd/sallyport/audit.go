@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -238,14 +239,20 @@ func whoOf(a directory.Actor) string {
 }
 
 func whatOf(r directory.Record) string {
-	if r.Operation == directory.RolledBack {
-		var after struct{ To string }
-		if json.Unmarshal(r.After, &after) == nil {
-			return "to generation " + after.To
-		}
+	switch r.Operation {
+	case directory.RolledBack:
+		return "to generation " + afterOf(r)["to"]
+	case directory.MaxAgeSet:
+		return cmp.Or(afterOf(r)["maxAge"], "none")
 	}
 	if r.Kind == "" {
 		return ""
 	}
 	return string(r.Kind) + " " + r.Name
+}
+
+// afterOf returns what is so after a record that has texts only.
+func afterOf(r directory.Record) (texts map[string]string) {
+	_ = json.Unmarshal(r.After, &texts) // of a host that says it otherwise, there is none
+	return texts
 }

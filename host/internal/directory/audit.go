@@ -69,6 +69,7 @@ const (
 	KeysFetched          = "keysFetched"
 	Collected            = "collected"
 	EpochBegun           = "epochBegun"
+	MaxAgeSet            = "maxAgeSet"
 	RolledBack           = "rolledBack" // the records that follow, of its generation, say what that changed
 )
 
@@ -139,6 +140,9 @@ func (w *writer) audit(prev, next *image, c *change, diffs []difference, actor A
 	if next.Epoch != prev.Epoch {
 		a.add(EpochBegun, model.Key{}, map[string]string{"epoch": fmt.Sprint(prev.Epoch)}, map[string]string{"epoch": fmt.Sprint(next.Epoch)})
 	}
+	if next.MaxAge != prev.MaxAge {
+		a.add(MaxAgeSet, model.Key{}, shownAge(prev), shownAge(next))
+	}
 	for _, r := range a.records {
 		w.put(auditKey(r.Sequence), a.encodedRecord(r))
 	}
@@ -149,6 +153,13 @@ func (w *writer) audit(prev, next *image, c *change, diffs []difference, actor A
 	if w.err == nil {
 		w.err = a.err
 	}
+}
+
+func shownAge(img *image) any {
+	if img.MaxAge == 0 {
+		return nil
+	}
+	return map[string]string{"maxAge": img.revision().MaxAge.String()}
 }
 
 func (a *auditor) encodedRecord(r Record) []byte {

@@ -47,7 +47,7 @@ func (d *Directory) Load(ctx context.Context) (Revision, error) {
 func (img *image) revision() Revision {
 	return Revision{
 		Epoch: img.Epoch, Generation: img.Generation,
-		Created: time.Unix(img.Created, 0).UTC(), State: img.state,
+		Created: time.Unix(img.Created, 0).UTC(), MaxAge: time.Duration(img.MaxAge) * time.Second, State: img.state,
 	}
 }
 
@@ -111,6 +111,7 @@ type change struct {
 	epoch     uint64                       // that begins; 0: none does
 	part      string                       // of the host, if it is no actor's write
 	back      uint64                       // the generation that is gone back to; 0: none is
+	maxAge    *int64                       // in seconds; nil: as it was
 }
 
 // update runs plan on the last image and commits what it returns; nil is
@@ -187,10 +188,13 @@ func (d *Directory) commit(tx store.Tx, prev *image, c *change, actor Actor) (*i
 	next := &image{
 		storedGeneration: storedGeneration{
 			Epoch: max(prev.Epoch, c.epoch), Generation: prev.Generation + 1, Created: d.now().Unix(),
-			Bootstrapped: prev.Bootstrapped || c.bootstrap, Commit: newID(),
+			Bootstrapped: prev.Bootstrapped || c.bootstrap, Commit: newID(), MaxAge: prev.MaxAge,
 		},
 		state: &state,
 		index: c.index(prev, diffs),
+	}
+	if c.maxAge != nil {
+		next.MaxAge = *c.maxAge
 	}
 	bound, err := d.bound(prev, c, &state, diffs)
 	if err != nil {
