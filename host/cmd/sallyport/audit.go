@@ -246,7 +246,7 @@ func whatOf(r directory.Record) string {
 		return cmp.Or(afterOf(r)["maxAge"], "none")
 	}
 	if r.Kind == "" {
-		return ""
+		return r.Name
 	}
 	return string(r.Kind) + " " + r.Name
 }

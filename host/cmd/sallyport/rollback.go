@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -18,6 +19,7 @@ func newRollback() *cobra.Command {
 	var request api.RollbackRequest
 	var to uint64
 	var output string
+	var wait time.Duration
 	cmd := &cobra.Command{
 		Use:   "rollback --to GENERATION",
 		Short: "Make the documents what they were, as a new generation",
@@ -48,6 +50,9 @@ How far back it goes is a matter of the audit records that are kept (serve
 			if err := required(cmd, "to", "a generation"); err != nil {
 				return err
 			}
+			if request.DryRun && wait > 0 {
+				return usageError(cmd, "--dry-run changes nothing that --wait could wait for")
+			}
 			c, err := newClient(cmd)
 			if err != nil {
 				return err
@@ -60,9 +65,13 @@ How far back it goes is a matter of the audit records that are kept (serve
 			if !request.DryRun && !result.Published {
 				fmt.Fprintf(cmd.ErrOrStderr(), "generation %d is committed and not published yet: the host's log says why\n", result.Generation)
 			}
-			return printAs(cmd.OutOrStdout(), output, result, func(w io.Writer) error {
+			err = printAs(cmd.OutOrStdout(), output, result, func(w io.Writer) error {
 				return c.printRollback(cmd, w, request, result)
 			})
+			if err != nil {
+				return err
+			}
+			return c.awaitEnforced(cmd, result.Epoch, result.Generation, wait)
 		},
 	}
 	f := cmd.Flags()
@@ -71,6 +80,7 @@ How far back it goes is a matter of the audit records that are kept (serve
 	f.BoolVar(&request.Force, "force", false, "change reserved entities, too")
 	f.BoolVar(&request.Enable, "enable", false, "enable users and services that were disabled since")
 	f.BoolVar(&request.Keys, "keys", false, "trust inline keys of issuers that were taken out since")
+	addWaitFlag(cmd, &wait)
 	f.StringVarP(&output, "output", "o", formTable, "table, json or yaml")
 	addClientFlags(cmd)
 	return cmd

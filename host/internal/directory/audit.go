@@ -69,6 +69,9 @@ const (
 	KeysFetched          = "keysFetched"
 	Collected            = "collected"
 	EpochBegun           = "epochBegun"
+	ProxyTokenCreated    = "proxyTokenCreated"
+	ProxyTokenRevoked    = "proxyTokenRevoked"
+	ProxyTokensCollected = "proxyTokensCollected"
 	MaxAgeSet            = "maxAgeSet"
 	RolledBack           = "rolledBack" // the records that follow, of its generation, say what that changed
 )
@@ -129,6 +132,7 @@ func (w *writer) audit(prev, next *image, c *change, diffs []difference, actor A
 		a.entity(diff)
 	}
 	a.accessKeys(prev, c)
+	a.proxyTokens(prev, c)
 	a.revocations(prev.state, c.state)
 	for _, issuer := range slices.Sorted(maps.Keys(c.keys)) {
 		k := model.Key{Kind: model.KindIssuer, Name: issuer}
