@@ -2,6 +2,7 @@ package bypass
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -14,7 +15,7 @@ const patience = 10 * time.Second
 
 // upstream takes connections and keeps every byte that came in on them: what is
 // compared is what a server would have to make sense of, not what one of them
-// made of it. It answers each connection once, with 200.
+// made of it. It answers each connection once, with 200 and the line that it got.
 type upstream struct {
 	listener net.Listener
 
@@ -24,7 +25,8 @@ type upstream struct {
 
 // message is what came in on one connection.
 type message struct {
-	head string // up to the first empty line, in lower case
+	raw  string // up to the first empty line, as it came
+	head string // the same in lower case
 	line string // its first line as it came
 	body string // all behind it
 }
@@ -49,6 +51,9 @@ func startUpstream(t *testing.T) *upstream {
 	return u
 }
 
+// lineHeader is the answer's header with the request's line, quoted.
+const lineHeader = "x-line"
+
 const emptyLine = "\r\n\r\n"
 
 func (u *upstream) serve(conn net.Conn) {
@@ -68,11 +73,11 @@ func (u *upstream) serve(conn net.Conn) {
 	}
 	head, body, _ := strings.Cut(string(all), emptyLine)
 	line, _, _ := strings.Cut(head, "\r\n")
-	m := &message{head: strings.ToLower(head) + "\r\n", line: line, body: body}
+	m := &message{raw: head, head: strings.ToLower(head) + "\r\n", line: line, body: body}
 	u.mu.Lock()
 	u.seen = append(u.seen, m)
 	u.mu.Unlock()
-	_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\ncontent-length: 7\r\nconnection: close"+emptyLine+"reached")
+	_, _ = fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\ncontent-length: 7\r\nconnection: close\r\n%s: %+q"+emptyLine+"reached", lineHeader, line)
 	// The rest, until the proxy has taken the answer and closes.
 	rest, _ := io.ReadAll(conn)
 	u.mu.Lock()
