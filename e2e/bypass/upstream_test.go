@@ -19,6 +19,8 @@ const patience = 10 * time.Second
 type upstream struct {
 	listener net.Listener
 
+	serving sync.WaitGroup // of connections
+
 	mu   sync.Mutex
 	seen []*message // guarded by mu; those that the proxy has ended
 }
@@ -45,7 +47,7 @@ func startUpstream(t *testing.T) *upstream {
 			if err != nil {
 				return // closed
 			}
-			go u.serve(conn)
+			u.serving.Go(func() { u.serve(conn) })
 		}
 	}()
 	return u
@@ -84,6 +86,10 @@ func (u *upstream) serve(conn net.Conn) {
 	m.body += string(rest)
 	u.mu.Unlock()
 }
+
+// wait waits until the proxy has closed all connections, so that every message
+// has its end.
+func (u *upstream) wait() { u.serving.Wait() }
 
 // take returns what came in since the last call.
 func (u *upstream) take() []*message {
