@@ -102,11 +102,6 @@ func (b *Bootstrap) Add(name string, change func(l *Listener)) {
 	b.listeners = append(b.listeners, doc)
 }
 
-// Clusters returns the clusters.
-func (b *Bootstrap) Clusters() []any {
-	return b.doc["static_resources"].(map[string]any)["clusters"].([]any)
-}
-
 // Text returns the bootstrap as YAML.
 func (b *Bootstrap) Text() string {
 	b.t.Helper()
@@ -116,4 +111,35 @@ func (b *Bootstrap) Text() string {
 		b.t.Fatal(err)
 	}
 	return string(out)
+}
+
+// AddCluster adds a cluster of one endpoint on loopback. It speaks HTTP/2 where
+// http2 is true.
+func (b *Bootstrap) AddCluster(name, port string, http2 bool) {
+	b.t.Helper()
+	options := ""
+	if http2 {
+		options = `
+typed_extension_protocol_options:
+  envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+    "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+    explicit_http_config: {http2_protocol_options: {allow_connect: true}}
+`
+	}
+	var cluster map[string]any
+	err := yaml.Unmarshal([]byte(`
+name: `+name+`
+type: STATIC
+connect_timeout: 1s
+load_assignment:
+  cluster_name: `+name+`
+  endpoints:
+  - lb_endpoints:
+    - endpoint: {address: {socket_address: {address: "127.0.0.1", port_value: `+port+`}}}
+`+options), &cluster)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	resources := b.doc["static_resources"].(map[string]any)
+	resources["clusters"] = append(resources["clusters"].([]any), cluster)
 }
