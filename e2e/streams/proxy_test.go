@@ -2,6 +2,7 @@ package streams
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -14,7 +15,6 @@ import (
 	"sallyport/e2e/envoytest"
 	"sallyport/e2e/hosttest"
 	"sallyport/plugin/filtertest"
-	"sallyport/policydata/pluginconfig"
 )
 
 const patience = 20 * time.Second
@@ -98,17 +98,6 @@ func static(t *testing.T, u *upstream) *envoytest.Bootstrap {
 	return envoytest.Static(t, hosttest.Module(t), portOf(t, u.listener))
 }
 
-// policies configures a listener's filter as the fixture does.
-func policies(t *testing.T, f *filtertest.Fixture) func(l *envoytest.Listener) {
-	t.Helper()
-	config, err := pluginconfig.Parse(f.Setting(t, "identity"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	config.RemoveToken = false
-	return func(l *envoytest.Listener) { l.Configure(config.AppendJSON(nil)) }
-}
-
 // conn is a client's connection.
 type conn struct {
 	net.Conn
@@ -163,3 +152,5 @@ func (c *conn) response() *http.Response {
 
 // chunk is a chunk of a body (RFC 9112 section 7.1).
 func chunk(data string) string { return fmt.Sprintf("%x\r\n%s\r\n", len(data), data) }
+
+var errNotYet = errors.New("not yet")
