@@ -338,4 +338,3 @@ func (p *proxy) testHTTP2(t *testing.T) {
 		p.arrives(t, "GET /get/socket HTTP/1.1", "x-sallyport-user")
 	})
 }
-
