@@ -81,7 +81,7 @@ func lax(manager map[string]any) {
 
 // startSettings starts one Envoy with a listener for each setting, with a
 // snapshot and no host.
-func startSettings(t *testing.T) (*upstream, map[string]client, judge) {
+func startSettings(t *testing.T, list []setting) (*upstream, map[string]client, judge) {
 	t.Helper()
 	dir, is, up := t.TempDir(), newIssuers(t), startUpstream(t)
 	files, snapshotFile := filepath.Join(dir, "policies.yaml"), filepath.Join(dir, "snapshot")
@@ -95,7 +95,7 @@ func startSettings(t *testing.T) (*upstream, map[string]client, judge) {
 	}
 	b := envoytest.ParseBootstrap(t, hosttest.Run(t, 0, "", "envoy", "config", "--push", "static", "--snapshot", snapshotFile, "--data-dir", dir,
 		"--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--module", hosttest.Module(t), "--upstream", up.listener.Addr().String()))
-	for _, s := range settings() {
+	for _, s := range list {
 		b.Add(s.name, func(l *envoytest.Listener) {
 			config, err := pluginconfig.Parse([]byte(l.Plugin()["configuration"].(map[string]any)["value"].(string)))
 			if err != nil {
@@ -108,7 +108,7 @@ func startSettings(t *testing.T) (*upstream, map[string]client, judge) {
 	}
 	envoy := envoytest.Start(t, b.Text())
 	clients := map[string]client{}
-	for _, s := range settings() {
+	for _, s := range list {
 		clients[s.name] = client{envoy.Address(s.name), is.tokens(t)}
 	}
 	return up, clients, newJudge(t, snapshot)
@@ -150,7 +150,7 @@ type outcomes map[string]map[string]string
 // it, judged by what arrived. What became of each is in testdata/settings.txt,
 // which a change must not alter unnoticed.
 func TestBypassesUnderEverySetting(t *testing.T) {
-	up, clients, j := startSettings(t)
+	up, clients, j := startSettings(t, settings())
 	got, arrived := outcomes{}, map[string][]*message{}
 	all := rows()
 	if len(all) < 300 || len(clients) != 17 {

@@ -31,6 +31,9 @@ func upgrade(head string) string {
 	if strings.Contains(head, "\r\nupgrade: websocket") && strings.Contains(line, "socket") {
 		return "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nhello"
 	}
+	if strings.Contains(line, "redirect") {
+		return "HTTP/1.1 302 Found\r\nlocation: http://api.example.com/workspaces/foo/x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+	}
 	if strings.Contains(line, "slow") {
 		time.Sleep(300 * time.Millisecond) // in which what is sent early would come
 	}
@@ -42,6 +45,7 @@ const (
 	printed   = "as we print it"
 	upgrades  = "upgrades"     // WebSocket and CONNECT are let through
 	continues = "100-continue" // the upstream says whether to go on
+	redirects = "redirects"    // Envoy itself follows the upstream's redirects
 )
 
 // gets adds a policy that lets everybody GET below /get.
@@ -75,6 +79,9 @@ func start(t *testing.T) *proxy {
 			}}, host["routes"].([]any)...)
 		},
 		continues: func(l *envoytest.Listener) { l.Manager["proxy_100_continue"] = true },
+		redirects: func(l *envoytest.Listener) {
+			l.Route()["route"].(map[string]any)["internal_redirect_policy"] = map[string]any{}
+		},
 	} {
 		b.Add(name, func(l *envoytest.Listener) {
 			l.Configure(c.AppendJSON(nil))
@@ -92,6 +99,7 @@ func TestStreams(t *testing.T) {
 	t.Run("upgrades", p.testUpgrades)
 	t.Run("CONNECT", p.testConnect)
 	t.Run("HTTP2", p.testHTTP2)
+	t.Run("redirects", p.testRedirects)
 	if rest := p.up.take(); rest != "" {
 		t.Errorf("this came late:\n%.300s", rest)
 	}
@@ -245,6 +253,22 @@ func (p *proxy) testConnect(t *testing.T) {
 				p.denied(t, conn.response(), statuses[i])
 			})
 		}
+	}
+}
+
+// A redirect that Envoy follows is a request of its own, and is decided as one.
+func (p *proxy) testRedirects(t *testing.T) {
+	for token, status := range map[string]int{"{eric}": 200, "{bob}": 403, "": 401} {
+		t.Run(token, func(t *testing.T) {
+			conn := dial(t, p.Address(redirects))
+			conn.head(p.f, "GET /get/redirect", token)
+			if got := conn.response().StatusCode; got != status {
+				t.Errorf("status %d, want %d", got, status)
+			}
+			if got := p.up.take(); strings.Contains(got, "GET /workspaces/foo/x") != (status == 200) {
+				t.Errorf("the upstream got:\n%s", got)
+			}
+		})
 	}
 }
 
