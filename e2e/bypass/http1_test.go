@@ -182,6 +182,7 @@ func refusedHTTP1() []attack {
 		add(c.rule, 403, head("GET "+c.target, aHost, member))
 	}
 	add("25 host of another tenant", 403, head("GET /tenant/x", "host: bar.ws.example", member))
+	add("26 host of another tenant, with port and dot", 403, head("GET /tenant/x", "host: BAR.ws.example.:443", member))
 	add("25 absolute form with another host", 403, head("GET http://bar.ws.example/tenant/x", "host: foo.ws.example", member))
 	add("25 user name before the host", 403, head("GET http://foo.ws.example@bar.ws.example/tenant/x", aHost, member))
 	add("25 two hosts", 400, head("GET /tenant/x", "host: foo.ws.example", "host: bar.ws.example", member))
@@ -238,9 +239,10 @@ func passedHTTP1() []passed {
 		{"a member", head(inside, aHost, member), "GET /workspaces/foo/x HTTP/1.1"},
 		{"18 encoded letters of the own name", head("GET /workspaces/f%6Fo/x", aHost, member), "GET /workspaces/f%6Fo/x HTTP/1.1"},
 		{"22 dots in the query", head(inside+"?a=../../bar", aHost, member), "GET /workspaces/foo/x?a=../../bar HTTP/1.1"},
-		{"25 case, port and dot of the host", head("GET /tenant/x", "host: FOO.ws.example.:80", member), "GET /tenant/x HTTP/1.1"},
+		{"26 case, port and dot of the host", head("GET /tenant/x", "host: FOO.ws.example.:80", member), "GET /tenant/x HTTP/1.1"},
 		{"25 absolute form overrides Host", head("GET http://foo.ws.example/tenant/x", "host: bar.ws.example", member), "GET /tenant/x HTTP/1.1"},
 		{"31 h2c", head(inside, aHost, member, "connection: upgrade, http2-settings", "upgrade: h2c", "http2-settings: AAMAAABkAAQAAP__"), "GET /workspaces/foo/x HTTP/1.1"},
+		{"32 identity that is repeated", head(inside, aHost, member, "x-sallyport-user: eric", "x-sallyport-user: admin", "x-sallyport-groups: foo", "x-sallyport-groups: admin"), "GET /workspaces/foo/x HTTP/1.1"},
 		{"36 identity in all spellings", head(inside, aHost, member, "X-Sallyport-User: admin", "x-sallyport-user: root", "X-SALLYPORT-GROUPS: admin",
 			"x_sallyport_user: admin", "x-sallyport_groups: admin", "x-sallyport-else: admin"), "GET /workspaces/foo/x HTTP/1.1"},
 		{"36 identity nominated for removal", head(inside, aHost, member, "connection: x-sallyport-user, x-sallyport-groups"), "GET /workspaces/foo/x HTTP/1.1"},

@@ -144,6 +144,7 @@ func refusedHTTP2() []attack2 {
 		{"two methods", 0, stream{headers: pairs{{":method", "GET"}, {":method", "DELETE"}, {":scheme", "http"}, {":authority", "a"}, {":path", "/workspaces/foo/x"}, memberPair}}},
 		{"25 two authorities", 0, stream{headers: pairs{{":method", "GET"}, {":scheme", "http"}, {":authority", "foo.ws.example"}, {":authority", "bar.ws.example"}, {":path", "/tenant/x"}, memberPair}}},
 		{"25 another authority than Host", 403, ask("GET", "bar.ws.example", "/tenant/x", [2]string{"host", "foo.ws.example"}, memberPair)},
+		{"26 authority of another tenant, with port and dot", 403, ask("GET", "BAR.ws.example.:443", "/tenant/x", memberPair)},
 		{"25 Host of another tenant", 403, stream{headers: pairs{{":method", "GET"}, {":scheme", "http"}, {":path", "/tenant/x"}, {"host", "bar.ws.example"}, memberPair}}},
 		{"25 no authority", 0, stream{headers: pairs{{":method", "GET"}, {":scheme", "http"}, {":path", "/workspaces/foo/x"}, memberPair}}},
 		{"27 user name in the authority", 0, ask("GET", "bar@foo.ws.example", "/tenant/x", memberPair)},
@@ -210,6 +211,7 @@ func passedHTTP2() []passed2 {
 		{"a member", asMember(), line},
 		{"25 authority overrides Host", ask("GET", "foo.ws.example", "/tenant/x", [2]string{"host", "bar.ws.example"}, memberPair), "GET /tenant/x HTTP/1.1"},
 		{"25 Host in the place of an authority", stream{headers: pairs{{":method", "GET"}, {":scheme", "http"}, {":path", "/tenant/x"}, {"host", "foo.ws.example"}, memberPair}}, "GET /tenant/x HTTP/1.1"},
+		{"32 identity that is repeated", asMember(pairs{{"x-sallyport-groups", "foo"}, {"x-sallyport-groups", "admin"}}...), line},
 		{"36 identity in all spellings", asMember(pairs{
 			{"x-sallyport-user", "admin"},
 			{"x-sallyport-user", "root"},

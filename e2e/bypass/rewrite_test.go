@@ -55,6 +55,7 @@ func TestRewrites(t *testing.T) {
 		if err != nil || a.status != c.status {
 			t.Errorf("%s: %q: status %d, want %d; %v", c.setting, c.request[:40], a.status, c.status, err)
 		}
+		up.wait()
 		for _, m := range up.take() {
 			if err := j.check(m); (err == nil) != c.judged {
 				t.Errorf("%s: what arrived as %q: %v", c.setting, m.line, err)
