@@ -325,8 +325,12 @@ func (p *proxy) testHTTP2(t *testing.T) {
 	}
 	socket := func(path string, more ...[2]string) [][2]string {
 		return append([][2]string{
-			{":method", "CONNECT"}, {":protocol", "websocket"}, {":scheme", "http"}, {":path", path},
-			{":authority", "api.example.com"}, {"sec-websocket-version", "13"},
+			{":method", "CONNECT"},
+			{":protocol", "websocket"},
+			{":scheme", "http"},
+			{":path", path},
+			{":authority", "api.example.com"},
+			{"sec-websocket-version", "13"},
 		}, more...)
 	}
 	connect := [][2]string{{":method", "CONNECT"}, {":authority", "upstream.example:443"}, token("{eric}")}
