@@ -13,7 +13,7 @@ import (
 
 // mention is a path in backticks, or the name of a test, of which a part stands
 // behind a slash.
-var mention = regexp.MustCompile("`([^`\n]+)`|\\bTest[A-Z]\\w*(?:/\\w+)*")
+var mention = regexp.MustCompile("`([^`\n]+)`|\\bTest[A-Z]\\w*(?:/[\\w-]+)*")
 
 // Each row and paragraph of SECURITY.md that says where something is shown names
 // files and tests that there are. A test is one of the package before it.
