@@ -43,17 +43,26 @@ func (c *httpContext) settle(d policydata.Decision) types.Action {
 	c.plugin.room.leave(c)
 	reason := guard(func() policydata.Decision { return c.report(d) }).Reason
 	if reason == policydata.ReasonAllowed {
-		if !waited {
-			return types.ActionContinue
-		}
-		if resume() {
+		if !waited || resume() {
+			c.settled(reason)
 			return types.ActionContinue
 		}
 		reason = policydata.ReasonInternalError
 	}
+	c.settled(reason)
 	respond(&answers[reason])
 	return types.ActionPause
 }
+
+// settled counts the decision. The request lets go of the snapshot that decided
+// it: it may last for days.
+func (c *httpContext) settled(reason policydata.Reason) {
+	c.plugin.reporter.counted(reason)
+	c.enforcer = &nothing
+}
+
+// nothing denies everything.
+var nothing enforcer
 
 // guard runs f; a panic in it is an internal error of one request, where it
 // would otherwise take the VM and all that run in it down.
