@@ -104,7 +104,9 @@ func TestDeltasThatDoNotFit(t *testing.T) {
 			if got := fl.metric("deltas_failed") - before; got != 1 {
 				t.Errorf("%d deltas did not fit", got)
 			}
-			whole := func(r *http.Request) bool { return r.Header.Get("A-IM") == "" && strings.Contains(r.URL.RawQuery, "wait=") }
+			whole := func(r *http.Request) bool {
+				return r.Header.Get("A-IM") == "" && strings.Contains(r.URL.RawQuery, "wait=")
+			}
 			if !slices.ContainsFunc(fl.asked()[polls:], whole) {
 				t.Error("no whole snapshot was asked for")
 			}
