@@ -50,6 +50,7 @@ func (h *host) deltas(base, target []byte, delta []byte, change func(http.Header
 }
 
 func TestDeltas(t *testing.T) {
+	t.Parallel()
 	fl := newFleet(t, 2, nil)
 	base := generation(t, fl.f, 1, 7)
 	fl.publish(base)
@@ -69,6 +70,7 @@ func TestDeltas(t *testing.T) {
 // Whatever is wrong with a delta, the whole snapshot comes next, and deltas
 // after it.
 func TestDeltasThatDoNotFit(t *testing.T) {
+	t.Parallel()
 	fl := newFleet(t, 2, nil)
 	base := generation(t, fl.f, 1, 7)
 	fl.publish(base)

@@ -53,6 +53,7 @@ func TestReportsOfConfigurations(t *testing.T) {
 // Reports come again and again, one at a time, and with pauses where the host
 // does not take them. It is logged once that it doesn't.
 func TestReportsThatAreNotTaken(t *testing.T) {
+	t.Parallel()
 	fl := newFleet(t, 1, nil)
 	fl.publish(generation(t, fl.f, 1, 7))
 	fl.enforce("1.7")
@@ -96,6 +97,7 @@ func TestReportsThatAreNotTaken(t *testing.T) {
 // Every hostcall fails in turn. What is in force stays, the VMs live, and all is
 // well again when the call works again.
 func TestHostcallsThatFail(t *testing.T) {
+	t.Parallel()
 	fl := newFleet(t, 2, nil)
 	n := uint64(7)
 	fl.publish(generation(t, fl.f, 1, n))
@@ -125,6 +127,7 @@ func TestHostcallsThatFail(t *testing.T) {
 
 // So it does while a worker begins.
 func TestHostcallsThatFailAtTheStart(t *testing.T) {
+	t.Parallel()
 	for name, starts := range map[string]bool{
 		"proxy_get_shared_data": true, "proxy_set_shared_data": true, "proxy_http_call": true, "proxy_get_property": true,
 		"proxy_set_effective_context": true, "proxy_set_tick_period_milliseconds": false, "proxy_define_metric": false,

@@ -25,6 +25,7 @@ const (
 // Another plugin may write the shared data. Whatever it writes, nothing else is
 // enforced, and the next snapshot comes.
 func TestGarbageInSharedData(t *testing.T) {
+	t.Parallel()
 	fl := newFleet(t, 3, nil)
 	n := uint64(7)
 	fl.publish(generation(t, fl.f, 1, n))
@@ -125,6 +126,7 @@ func TestGarbageInSharedData(t *testing.T) {
 }
 
 func TestHeadsOfAllLengths(t *testing.T) {
+	t.Parallel()
 	fl := newFleet(t, 2, nil)
 	fl.publish(generation(t, fl.f, 1, 7))
 	fl.enforce("1.7")
@@ -142,6 +144,7 @@ func TestHeadsOfAllLengths(t *testing.T) {
 // A lease that is somebody's for ever, renewed again and again, makes snapshots
 // late, by a minute at most.
 func TestLeaseThatIsStolen(t *testing.T) {
+	t.Parallel()
 	fl := newFleet(t, 2, nil)
 	fl.publish(generation(t, fl.f, 1, 7))
 	fl.enforce("1.7")
