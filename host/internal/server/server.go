@@ -70,6 +70,10 @@ type Config struct {
 	RemoveToken     bool
 	IdentityHeaders bool
 
+	// SnapshotMaxAge is for how long proxies go by what is pushed; 0: until they
+	// have something newer. It is MinMaxAge or more.
+	SnapshotMaxAge time.Duration
+
 	// Audit bounds the audit records that are kept.
 	Audit directory.AuditLimits
 
@@ -102,6 +106,7 @@ type Server struct {
 	grpc      net.Listener
 	registry  *prometheus.Registry
 	metrics   *metrics
+	freshness *freshness
 }
 
 // Checks are the rules of documents that live outside package model.
@@ -133,6 +138,9 @@ func New(ctx context.Context, c Config) (_ *Server, err error) {
 	if c.Logger == nil {
 		return nil, errors.New("a logger is required")
 	}
+	if err := checkMaxAge(c.SnapshotMaxAge); err != nil {
+		return nil, err
+	}
 	bolted, err := bolt.Open(c.DataDir, 0)
 	if err != nil {
 		return nil, err
@@ -161,7 +169,12 @@ func New(ctx context.Context, c Config) (_ *Server, err error) {
 	if err := s.listen(ctx); err != nil {
 		return nil, err
 	}
-	return s, s.ensureAdmin(ctx)
+	if err := s.ensureAdmin(ctx); err != nil {
+		return nil, err
+	}
+	s.freshness = s.newFreshness()
+	s.freshness.look(ctx) // so that the first snapshot that is published is fresh
+	return s, nil
 }
 
 // newPushes makes what serves proxies.
@@ -303,6 +316,12 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		ticker := time.NewTicker(collectEvery)
 		defer ticker.Stop()
 		s.collect(ctx, ticker.C)
+		return nil
+	})
+	g.Go(func() error {
+		ticker := time.NewTicker(lookEvery)
+		defer ticker.Stop()
+		s.freshness.run(ctx, ticker.C)
 		return nil
 	})
 	web := &http.Server{

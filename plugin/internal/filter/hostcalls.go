@@ -39,8 +39,7 @@ func removeHeader(name string) error { return proxywasm.RemoveHttpRequestHeader(
 func setHeader(name, value string) error { return proxywasm.ReplaceHttpRequestHeader(name, value) }
 
 // respond answers the request itself. If even that fails, the request stays
-// paused, which is closed as well: Envoy holds its body back, too, unless
-// allow_on_headers_stop_iteration is set, which this filter must not have.
+// held, which is closed as well.
 func respond(a *answer) {
 	if err := proxywasm.SendHttpResponse(a.status, a.headers, a.body, -1); err != nil {
 		proxywasm.LogError("sallyport: the proxy did not take the response")

@@ -98,6 +98,11 @@ func (h *head) is(s *loaded) bool {
 	return h.version == s.version() && h.mark == s.markBytes() && int(h.size) == len(s.raw)
 }
 
+// announces reports whether two heads announce the same.
+func (h *head) announces(other *head) bool {
+	return h.version == other.version && h.mark == other.mark && h.size == other.size
+}
+
 // announce makes the head announce a snapshot, or that there is none.
 func (h *head) announce(s *loaded) {
 	h.version, h.mark, h.size = s.version(), s.markBytes(), uint32(len(s.raw))
