@@ -26,7 +26,7 @@ type Identification uint8
 
 // The kinds of identification.
 const (
-	ByOwner   Identification = iota // the place in its owner's range; the only section's whole is one
+	ByOwner   Identification = iota // its place in the range of its owner; without owners all are one range
 	ByText                          // strings
 	ByName                          // the string at the record's first field
 	ByPath                          // nodes: the segments from the root

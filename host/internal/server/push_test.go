@@ -1,10 +1,8 @@
 package server_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
-	"encoding/base64"
 	"fmt"
 	"io"
 	"net/http"
@@ -30,10 +28,7 @@ import (
 	"sallyport/host/internal/envoyconfig"
 	"sallyport/host/internal/filterwasm"
 	"sallyport/host/internal/manifest"
-	"sallyport/host/internal/signing"
 	"sallyport/host/internal/xds"
-	"sallyport/policydata"
-	"sallyport/policydata/delta"
 	"sallyport/policydata/pushapi"
 )
 
@@ -143,53 +138,6 @@ func TestAThousandPollers(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)
 		}
-	}
-}
-
-// TestADeltaMakesTheSnapshot that the host has published, and is signed by its key.
-func TestADeltaMakesTheSnapshot(t *testing.T) {
-	s := start(t, config(t.TempDir()))
-	s.commit(t, "eric")
-	before, err := s.Publisher().Wait(t.Context(), 2)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.commit(t, "sean")
-	after, err := s.Publisher().Wait(t.Context(), 3)
-	if err != nil {
-		t.Fatal(err)
-	}
-	mark, _ := policydata.Mark(before.Bytes)
-	tag := pushapi.Version{Epoch: 1, Generation: 2}.ETag(mark)
-	req, err := http.NewRequest(http.MethodGet, "http://"+s.HTTPAddr()+pushapi.SnapshotPath+"?after=1.2", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header = http.Header{"If-None-Match": {tag}, "A-Im": {pushapi.DeltaManipulation}, "Accept-Encoding": {"identity"}}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if resp.StatusCode != http.StatusIMUsed || resp.Header.Get("IM") != pushapi.DeltaManipulation || resp.Header.Get("Delta-Base") != tag ||
-		resp.Header.Get("Content-Type") != pushapi.DeltaType {
-		t.Fatalf("%s %v", resp.Status, resp.Header)
-	}
-	spki, err := base64.StdEncoding.DecodeString(s.TrustedKey())
-	if err != nil {
-		t.Fatal(err)
-	}
-	verify, err := signing.Verifier(spki)
-	if err != nil {
-		t.Fatal(err)
-	}
-	made, err := delta.Apply(before.Bytes, body, verify)
-	if err != nil || !bytes.Equal(made, after.Bytes) {
-		t.Errorf("%d bytes, %v", len(made), err)
 	}
 }
 

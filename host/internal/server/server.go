@@ -184,7 +184,7 @@ func (s *Server) newPushes() {
 	s.guard = proxyauth.New(proxyauth.Options{Directory: s.directory, Logger: log, Now: time.Now})
 	s.fleet = fleet.New(time.Now)
 	s.feed = poll.New(poll.Options{Delta: s.delta, Failed: func(err error) {
-		log.Error("making a delta; proxies get the whole snapshot", "error", err)
+		log.Error("no delta between two snapshots: the whole one is sent", "error", err)
 	}})
 	s.xds = xds.New(xds.Options{Logger: log, Hooks: s.metrics.hooks(), Proxy: func(ctx context.Context) (identity, node string) {
 		p := proxyauth.From(ctx)
@@ -192,7 +192,7 @@ func (s *Server) newPushes() {
 	}})
 }
 
-// delta returns a signed delta between two snapshots.
+// delta makes the signed delta between two snapshots.
 func (s *Server) delta(base, target []byte) ([]byte, error) {
 	body, err := delta.Make(base, target)
 	if err != nil {
