@@ -36,6 +36,7 @@ import (
 	"sallyport/host/internal/tlsfiles"
 	"sallyport/host/internal/xds"
 	"sallyport/policydata"
+	"sallyport/policydata/delta"
 	"sallyport/policydata/pluginconfig"
 	"sallyport/policydata/pushapi"
 )
@@ -182,11 +183,22 @@ func (s *Server) newPushes() {
 	log := s.config.Logger
 	s.guard = proxyauth.New(proxyauth.Options{Directory: s.directory, Logger: log, Now: time.Now})
 	s.fleet = fleet.New(time.Now)
-	s.feed = poll.New(poll.Options{})
+	s.feed = poll.New(poll.Options{Delta: s.delta, Failed: func(err error) {
+		log.Error("no delta between two snapshots: the whole one is sent", "error", err)
+	}})
 	s.xds = xds.New(xds.Options{Logger: log, Hooks: s.metrics.hooks(), Proxy: func(ctx context.Context) (identity, node string) {
 		p := proxyauth.From(ctx)
 		return p.Identity, p.Instance
 	}})
+}
+
+// delta makes the signed delta between two snapshots.
+func (s *Server) delta(base, target []byte) ([]byte, error) {
+	body, err := delta.Make(base, target)
+	if err != nil {
+		return nil, err
+	}
+	return s.key.Sign(body)
 }
 
 // issuerPolicy returns how the keys of issuers may be fetched.
