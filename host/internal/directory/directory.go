@@ -177,6 +177,12 @@ func (d *Directory) commit(tx store.Tx, prev *image, c *change, actor Actor) (*i
 		w.delete(key)
 	}
 	diffs := differences(prev.state, c.state)
+	slices.SortStableFunc(diffs, func(a, b difference) int { return cmp.Compare(a.rank(), b.rank()) })
+	next := d.successor(prev, c, diffs)
+	// First, since these keys come before the others: a store may insert what it
+	// was given whenever something is looked for, and inserting thousands before
+	// thousands takes it seconds.
+	w.audit(prev, next, c, diffs, actor)
 	w.state(prev.state, c.state, diffs)
 	w.revoked(prev.state, c.state)
 	if cred, ok := prev.credentials.get(c.withdrawn); ok {
@@ -186,25 +192,12 @@ func (d *Directory) commit(tx store.Tx, prev *image, c *change, actor Actor) (*i
 		w.put(key, c.extra[key])
 	}
 	w.proxyTokens(c)
-	state := *c.state
-	state.Keys = w.issuerKeys(prev.state, c)
-	next := &image{
-		storedGeneration: storedGeneration{
-			Epoch: max(prev.Epoch, c.epoch), Generation: prev.Generation + 1, Created: d.now().Unix(),
-			Bootstrapped: prev.Bootstrapped || c.bootstrap, Commit: newID(), MaxAge: prev.MaxAge,
-		},
-		state: &state,
-		index: c.index(prev, diffs),
-	}
-	if c.maxAge != nil {
-		next.MaxAge = *c.maxAge
-	}
-	bound, err := d.bound(prev, c, &state, diffs)
+	next.state.Keys = w.issuerKeys(prev.state, c)
+	bound, err := d.bound(prev, c, next.state, diffs)
 	if err != nil {
 		return nil, err
 	}
 	next.bound = bound
-	w.audit(prev, next, c, diffs, actor)
 	value, err := json.Marshal(next.storedGeneration)
 	if err != nil {
 		return nil, err
@@ -216,6 +209,24 @@ func (d *Directory) commit(tx store.Tx, prev *image, c *change, actor Actor) (*i
 	w.put(generationKey, value)
 	d.keep(next)
 	return next, w.err
+}
+
+// successor returns the image that c makes of prev, without what is known only
+// once it is written.
+func (d *Directory) successor(prev *image, c *change, diffs []difference) *image {
+	state := *c.state
+	next := &image{
+		storedGeneration: storedGeneration{
+			Epoch: max(prev.Epoch, c.epoch), Generation: prev.Generation + 1, Created: d.now().Unix(),
+			Bootstrapped: prev.Bootstrapped || c.bootstrap, Commit: newID(), MaxAge: prev.MaxAge,
+		},
+		state: &state,
+		index: c.index(prev, diffs),
+	}
+	if c.maxAge != nil {
+		next.MaxAge = *c.maxAge
+	}
+	return next
 }
 
 // index returns what becomes of the index of prev.
@@ -262,9 +273,8 @@ func (w *writer) delete(key string) {
 // that broke off would still have nothing that names what it has not: what is
 // new is put after what it refers to, and what is gone goes before that, the
 // indexes of all first, then the entities, and then whatever is found below
-// them.
+// them. The differences are in the order of their ranks.
 func (w *writer) state(prev, next *model.State, diffs []difference) {
-	slices.SortStableFunc(diffs, func(a, b difference) int { return cmp.Compare(a.rank(), b.rank()) })
 	gone := make([][]string, len(diffs)) // what each difference deletes, the entity's own key last
 	for i, diff := range diffs {
 		old, new := w.rows(prev, diff.old), w.rows(next, diff.new)
