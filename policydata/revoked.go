@@ -8,7 +8,7 @@ import (
 )
 
 // addRevoked writes the revoked tokens in the order of their look-up.
-func (b *builder) addRevoked(revoked []RevokedToken, issuers []Issuer) error {
+func (b *Builder) addRevoked(revoked []RevokedToken, issuers []Issuer) error {
 	if len(revoked) > MaxRevokedTokens {
 		return fmt.Errorf("%d revoked tokens, more than %d", len(revoked), MaxRevokedTokens)
 	}

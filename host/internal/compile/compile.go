@@ -26,11 +26,12 @@ type Version struct {
 func (v Version) String() string { return fmt.Sprintf("%d.%d", v.Epoch, v.Generation) }
 
 // Compiler compiles states. It remembers the conditions and keys of the last
-// one, since most of them stay from one generation to the next. It is safe for
-// concurrent use.
+// one, since most of them stay from one generation to the next, and keeps the
+// memory that building took. It is safe for concurrent use.
 type Compiler struct {
-	mu   sync.Mutex
-	last memory // guarded by mu
+	mu      sync.Mutex
+	last    memory             // guarded by mu
+	builder policydata.Builder // guarded by mu
 }
 
 // memory is what a compilation can take over from the one before.
@@ -50,27 +51,44 @@ func New() *Compiler { return &Compiler{} }
 // store with its name or its "iss": what an operator wrote is what counts, and
 // two of them would be refused together with all that is right.
 func (c *Compiler) Body(state *model.State, v Version, extra ...policydata.Issuer) ([]byte, error) {
-	source, err := c.Source(state, v)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	source, err := c.source(state, v)
 	if err != nil {
 		return nil, err
 	}
+	source.Issuers = withExtra(source.Issuers, extra)
+	return c.builder.Build(source)
+}
+
+func withExtra(issuers, extra []policydata.Issuer) []policydata.Issuer {
 	for _, x := range extra {
-		taken := slices.ContainsFunc(source.Issuers, func(i policydata.Issuer) bool {
+		taken := slices.ContainsFunc(issuers, func(i policydata.Issuer) bool {
 			return i.Name == x.Name || i.Issuer == x.Issuer
 		})
 		if !taken {
-			source.Issuers = append(source.Issuers, x)
+			issuers = append(issuers, x)
 		}
 	}
-	return policydata.Build(source)
+	return issuers
 }
 
 // Source returns what a state's snapshot is built from.
 func (c *Compiler) Source(state *model.State, v Version) (policydata.Source, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.source(state, v)
+}
+
+// source is Source, with mu locked.
+func (c *Compiler) source(state *model.State, v Version) (policydata.Source, error) {
 	next := memory{map[conditionKey]*policydata.Expr{}, map[string][]policydata.Key{}, map[*model.IssuerKeys][]policydata.Key{}}
-	source := policydata.Source{Epoch: v.Epoch, Generation: v.Generation, Created: v.Committed.Unix()}
+	source := policydata.Source{
+		Epoch: v.Epoch, Generation: v.Generation, Created: v.Committed.Unix(),
+		Policies: make([]policydata.Policy, 0, len(state.Policies)),
+		Users:    make([]policydata.User, 0, len(state.Users)),
+		Groups:   make([]policydata.Group, 0, len(state.Groups)),
+	}
 	for _, p := range state.Policies {
 		policy, err := c.policy(p, &next)
 		if err != nil {
