@@ -49,7 +49,7 @@ var engineImports = []string{
 }
 
 func TestDependencies(t *testing.T) {
-	for _, pkg := range []string{"sallyport/policydata", "sallyport/policydata/authorize", "sallyport/policydata/pluginconfig"} {
+	for _, pkg := range []string{"sallyport/policydata", "sallyport/policydata/authorize", "sallyport/policydata/pluginconfig", "sallyport/policydata/pushapi"} {
 		t.Run(pkg, func(t *testing.T) {
 			deps := goList(t, "-deps", pkg)
 			if !slices.Contains(deps, "strings") {

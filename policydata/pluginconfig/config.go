@@ -49,6 +49,7 @@ type Config struct {
 
 	HostCluster   string // the proxy's cluster that is the host; "": the filter asks nobody
 	HostAuthority string // the host's name in requests; "": DefaultAuthority
+	Poll          bool   // the filter polls the host for snapshots
 }
 
 // DefaultAuthority is the host's name in requests of the filter.
@@ -184,6 +185,8 @@ func (c *Config) host(value gjson.Result) error {
 	var err error
 	value.ForEach(func(name, v gjson.Result) bool {
 		switch {
+		case name.Str == "poll":
+			err = readBool(v, &c.Poll)
 		case v.Type != gjson.String || !isVisible(v.Str):
 			err = fmt.Errorf("%s: want a text of 1 to %d visible ASCII characters", name.Str, maxHostBytes)
 		case name.Str == "cluster":
@@ -280,6 +283,9 @@ func (c *Config) appendObject(out, snapshot []byte) []byte {
 		out = appendText(append(out, `,"host":{"cluster":`...), c.HostCluster)
 		if c.HostAuthority != "" {
 			out = appendText(append(out, `,"authority":`...), c.HostAuthority)
+		}
+		if c.Poll {
+			out = append(out, `,"poll":true`...)
 		}
 		out = append(out, '}')
 	}
