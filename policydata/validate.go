@@ -103,10 +103,10 @@ func (v *validator) below(sec int, field uint32, into int, orNone bool) {
 	if v.err != nil {
 		return
 	}
-	records, size, limit := v.s.records(sec), recordBytes[sec], v.s.section[into].count
-	for at := field; at < uint32(len(records)); at += size {
+	records, size, limit := v.s.records(sec), stride(sec), v.s.section[into].count
+	for at := int(field); at < len(records); at += size {
 		if x := word(records, at); x >= limit && (!orNone || x != none) {
-			v.fail(sec, at/size, "index out of range")
+			v.fail(sec, uint32(at/size), "index out of range")
 			return
 		}
 	}
@@ -119,17 +119,17 @@ func (v *validator) follow(sec, into int, fields ...uint32) {
 	if v.err != nil {
 		return
 	}
-	records, size := v.s.records(sec), recordBytes[sec]
+	records, size := v.s.records(sec), stride(sec)
 	next, limit := v.next[into], v.s.section[into].count
-	for rec := uint32(0); rec < uint32(len(records)); rec += size {
+	for rec := 0; rec < len(records); rec += size {
 		for _, field := range fields {
-			first, count := word(records, rec+field), word(records, rec+field+4)
+			first, count := word(records, rec+int(field)), word(records, rec+int(field)+4)
 			if uint64(first)+uint64(count) > uint64(limit) {
-				v.fail(sec, rec/size, "range out of bounds")
+				v.fail(sec, uint32(rec/size), "range out of bounds")
 				return
 			}
 			if first != next {
-				v.fail(sec, rec/size, "range does not follow the one before")
+				v.fail(sec, uint32(rec/size), "range does not follow the one before")
 				return
 			}
 			next += count
@@ -143,10 +143,10 @@ func (v *validator) within(sec int, field uint32, into int) {
 	if v.err != nil {
 		return
 	}
-	records, size, limit := v.s.records(sec), recordBytes[sec], uint64(v.s.section[into].count)
-	for at := field; at < uint32(len(records)); at += size {
+	records, size, limit := v.s.records(sec), stride(sec), uint64(v.s.section[into].count)
+	for at := int(field); at < len(records); at += size {
 		if uint64(word(records, at))+uint64(word(records, at+4)) > limit {
-			v.fail(sec, at/size, "range out of bounds")
+			v.fail(sec, uint32(at/size), "range out of bounds")
 			return
 		}
 	}
@@ -169,12 +169,12 @@ func (v *validator) items(sec int, field uint32, into int) {
 	if v.err != nil {
 		return
 	}
-	records, size := v.s.records(sec), recordBytes[sec]
+	records, size := v.s.records(sec), stride(sec)
 	pool, limit := v.s.records(secLists), v.s.section[into].count
-	for at := field; at < uint32(len(records)); at += size {
+	for at := int(field); at < len(records); at += size {
 		first, count := word(records, at), word(records, at+4)
 		for i := first; i < first+count; i++ {
-			if word(pool, 4*i) >= limit {
+			if word(pool, 4*int(i)) >= limit {
 				v.fail(secLists, i, "index out of range")
 				return
 			}
@@ -189,12 +189,12 @@ func (v *validator) ascending(sec int) {
 	if v.err != nil {
 		return
 	}
-	records, size := v.s.records(sec), recordBytes[sec]
+	records, size := v.s.records(sec), stride(sec)
 	before := ""
-	for at := uint32(0); at < uint32(len(records)); at += size {
+	for at := 0; at < len(records); at += size {
 		name := v.s.str(word(records, at))
 		if at > 0 && before >= name {
-			v.fail(sec, at/size, "names are not in ascending order")
+			v.fail(sec, uint32(at/size), "names are not in ascending order")
 			return
 		}
 		before = name
@@ -206,10 +206,10 @@ func (v *validator) flags(sec int, field, known uint32) {
 	if v.err != nil {
 		return
 	}
-	records, size := v.s.records(sec), recordBytes[sec]
-	for at := field; at < uint32(len(records)); at += size {
+	records, size := v.s.records(sec), stride(sec)
+	for at := int(field); at < len(records); at += size {
 		if word(records, at)&^known != 0 {
-			v.fail(sec, at/size, "unknown flags")
+			v.fail(sec, uint32(at/size), "unknown flags")
 			return
 		}
 	}
@@ -217,10 +217,10 @@ func (v *validator) flags(sec int, field, known uint32) {
 
 func (v *validator) texts() {
 	v.follow(secStrings, secText, 0)
-	records, size := v.s.records(secStrings), recordBytes[secStrings]
-	for at := uint32(0); at < uint32(len(records)); at += size {
+	records, size := v.s.records(secStrings), stride(secStrings)
+	for at := 0; at < len(records); at += size {
 		if word(records, at+4) > maxTextBytes {
-			v.fail(secStrings, at/size, "text too long")
+			v.fail(secStrings, uint32(at/size), "text too long")
 			return
 		}
 	}

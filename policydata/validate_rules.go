@@ -16,15 +16,16 @@ func (v *validator) ruleFields() {
 	if v.err != nil {
 		return
 	}
-	records, policies := v.s.records(secRules), v.s.records(secPolicies)
+	records, size := v.s.records(secRules), stride(secRules)
+	policies := v.s.records(secPolicies)
 	for i := range v.s.section[secRules].count {
-		rec := records[i*recordBytes[secRules]:][:recordBytes[secRules]]
+		rec := records[int(i)*size:][:size]
 		flags, bits := word(rec, ruleFlags), word(rec, ruleMethodBits)
 		anyHost := flags&rfAnyHost != 0
 		if flags&^rfAll != 0 || bits&^mbAll != 0 || anyHost != (word(rec, ruleHostCount) == 0) {
 			v.fail(secRules, i, "unknown or contradictory flags")
 		}
-		policy := word(rec, rulePolicy) * recordBytes[secPolicies]
+		policy := int(word(rec, rulePolicy)) * stride(secPolicies)
 		index := i - word(policies, policy+polRuleFirst) // wraps where the policy begins later
 		if index >= word(policies, policy+polRuleCount) || index != word(rec, ruleIndex) {
 			v.fail(secRules, i, "its policy or index is wrong")
@@ -78,9 +79,9 @@ func (v *validator) wildcards(tree *parents) {
 	if v.err != nil {
 		return
 	}
-	records, size := v.s.records(secNodes), recordBytes[secNodes]
+	records, size := v.s.records(secNodes), stride(secNodes)
 	for i := range v.s.section[secNodes].count {
-		if wild := word(records, i*size+nodeWild); wild != none && !tree.adopt(i, wild) {
+		if wild := word(records, int(i)*size+nodeWild); wild != none && !tree.adopt(i, wild) {
 			v.fail(secNodes, i, "the nodes are not a tree")
 			return
 		}
@@ -91,18 +92,18 @@ func (v *validator) edges(tree *parents) {
 	if v.err != nil {
 		return
 	}
-	records, size, strings := v.s.records(secEdges), recordBytes[secEdges], v.s.section[secStrings].count
-	for at := uint32(0); at < uint32(len(records)); at += size {
+	records, size, strings := v.s.records(secEdges), stride(secEdges), v.s.section[secStrings].count
+	for at := 0; at < len(records); at += size {
 		parent := word(records, at+edgeParent)
 		if parent == none {
 			continue
 		}
 		if word(records, at+edgeText) >= strings {
-			v.fail(secEdges, at/size, "index out of range")
+			v.fail(secEdges, uint32(at/size), "index out of range")
 			return
 		}
 		if !tree.adopt(parent, word(records, at+edgeChild)) {
-			v.fail(secEdges, at/size, "the nodes are not a tree")
+			v.fail(secEdges, uint32(at/size), "the nodes are not a tree")
 			return
 		}
 	}
@@ -128,18 +129,18 @@ func (v *validator) terminals() {
 	v.below(secTerminals, termRule, secRules, false)
 	v.below(secTerminals, termPattern, secStrings, false)
 	v.within(secTerminals, termCapFirst, secCaptures)
-	records, size := v.s.records(secTerminals), recordBytes[secTerminals]
-	for at := uint32(0); at < uint32(len(records)); at += size {
+	records, size := v.s.records(secTerminals), stride(secTerminals)
+	for at := 0; at < len(records); at += size {
 		if word(records, at+termCapCount) > MaxPatternSegments || word(records, at+termReserved) != 0 {
-			v.fail(secTerminals, at/size, "too many captures, or reserved bytes that are not zero")
+			v.fail(secTerminals, uint32(at/size), "too many captures, or reserved bytes that are not zero")
 			return
 		}
 	}
 	v.below(secCaptures, capName, secStrings, false)
-	records, size = v.s.records(secCaptures), recordBytes[secCaptures]
-	for at := uint32(0); at < uint32(len(records)); at += size {
+	records, size = v.s.records(secCaptures), stride(secCaptures)
+	for at := 0; at < len(records); at += size {
 		if word(records, at+capSegment) >= MaxPatternSegments {
-			v.fail(secCaptures, at/size, "segment out of range")
+			v.fail(secCaptures, uint32(at/size), "segment out of range")
 			return
 		}
 	}
@@ -151,12 +152,12 @@ func (v *validator) sortedTerminals(field uint32) {
 	if v.err != nil {
 		return
 	}
-	nodes, nodeSize := v.s.records(secNodes), recordBytes[secNodes]
-	terminals, size := v.s.records(secTerminals), recordBytes[secTerminals]
-	for at := field; at < uint32(len(nodes)); at += nodeSize {
+	nodes, nodeSize := v.s.records(secNodes), stride(secNodes)
+	terminals, size := v.s.records(secTerminals), stride(secTerminals)
+	for at := int(field); at < len(nodes); at += nodeSize {
 		first, count := word(nodes, at), word(nodes, at+4)
 		for i := first + 1; i < first+count; i++ {
-			if word(terminals, (i-1)*size+termRule) > word(terminals, i*size+termRule) {
+			if word(terminals, int(i-1)*size+termRule) > word(terminals, int(i)*size+termRule) {
 				v.fail(secTerminals, i, "terminals are not in the order of rules")
 				return
 			}
