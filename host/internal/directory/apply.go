@@ -95,7 +95,7 @@ func (d *Directory) write(ctx context.Context, o Options, docsOf func(*model.Sta
 		if err != nil {
 			return nil, err
 		}
-		next, err := d.applied(prev.state, docs, o)
+		next, err := d.applied(prev, docs, o)
 		if err != nil {
 			return nil, err
 		}
@@ -129,8 +129,9 @@ func (d *Directory) run(ctx context.Context, plan func(*image) (*change, error),
 	return img, err
 }
 
-// applied returns the state that docs make of prev.
-func (d *Directory) applied(prev *model.State, docs []model.Entity, o Options) (*model.State, error) {
+// applied returns the state that docs make of an image's.
+func (d *Directory) applied(img *image, docs []model.Entity, o Options) (*model.State, error) {
+	prev := img.state
 	next := prev.With(docs)
 	if o.Prune {
 		next = next.Without(Undescribed(prev, docs))
@@ -155,7 +156,9 @@ func (d *Directory) applied(prev *model.State, docs []model.Entity, o Options) (
 			})
 		}
 	}
-	err := next.Check(touched, d.checks)
+	checks := d.checks
+	checks.UsersLike = img.usersLike
+	err := next.Check(touched, checks)
 	var more model.Problems
 	if errors.As(err, &more) {
 		problems = append(problems, more...)
