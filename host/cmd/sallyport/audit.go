@@ -238,7 +238,7 @@ func whoOf(a directory.Actor) string {
 
 func whatOf(r directory.Record) string {
 	if r.Kind == "" {
-		return ""
+		return r.Name
 	}
 	return string(r.Kind) + " " + r.Name
 }

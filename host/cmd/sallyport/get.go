@@ -138,6 +138,7 @@ func getRevocations(cmd *cobra.Command, c *client, r resource, output string, is
 func newDelete() *cobra.Command {
 	var force bool
 	var output string
+	var wait time.Duration
 	cmd := &cobra.Command{
 		ValidArgsFunction: completeNames(true),
 
@@ -165,7 +166,7 @@ revoked token count again:
 			if err != nil {
 				return err
 			}
-			return printAs(cmd.OutOrStdout(), output, committed, func(w io.Writer) error {
+			err = printAs(cmd.OutOrStdout(), output, committed, func(w io.Writer) error {
 				for _, t := range list {
 					if _, err := fmt.Fprintf(w, "deleted %s\n", t.what); err != nil {
 						return err
@@ -174,9 +175,14 @@ revoked token count again:
 				_, err := fmt.Fprintf(w, "generation %d\n", committed.Generation)
 				return err
 			})
+			if err != nil {
+				return err
+			}
+			return c.awaitEnforced(cmd, committed.Epoch, committed.Generation, wait)
 		},
 	}
 	cmd.Flags().BoolVar(&force, "force", false, "delete reserved entities, too")
+	addWaitFlag(cmd, &wait)
 	addOutputFlag(cmd, &output)
 	addClientFlags(cmd)
 	return cmd

@@ -80,7 +80,7 @@ Exit codes: 0 yes, 1 no (denied, refused), 2 error.`,
 	root.AddCommand(
 		newServe(), newDemo(), newApply(), newDiff(), newGet(), newDelete(), newExport(), newRevoke(), newCredentials(),
 		newAudit(), newBackup(), newRestore(), newCheck(), newTest(), newAccess(), newLint(), newSchema(),
-		newToken(), newSnapshot(), newEnvoy(), newIssuer(),
+		newToken(), newSnapshot(), newEnvoy(), newIssuer(), newProxies(),
 	)
 	return root
 }

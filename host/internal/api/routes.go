@@ -42,6 +42,8 @@ func (a *api) resources(mux *http.ServeMux) {
 	a.resource(mux, "/backup", methods{http.MethodGet: a.backup})
 	a.addRelations(mux)
 	a.addCredentials(mux)
+	a.resource(mux, "/proxies", methods{http.MethodGet: a.listProxies})
+	a.addProxyTokens(mux)
 	a.resource(mux, "/revocations", methods{http.MethodGet: a.revocations, http.MethodPost: a.revoke})
 	a.resource(mux, "/revocations/{name}/{other}", methods{http.MethodDelete: a.unrevoke})
 }

@@ -69,6 +69,9 @@ const (
 	KeysFetched          = "keysFetched"
 	Collected            = "collected"
 	EpochBegun           = "epochBegun"
+	ProxyTokenCreated    = "proxyTokenCreated"
+	ProxyTokenRevoked    = "proxyTokenRevoked"
+	ProxyTokensCollected = "proxyTokensCollected"
 )
 
 // maxAuditBytes bounds each of Before and After. What is larger is left out,
@@ -116,6 +119,7 @@ func (w *writer) audit(prev, next *image, c *change, diffs []difference, actor A
 		a.entity(diff)
 	}
 	a.accessKeys(prev, c)
+	a.proxyTokens(prev, c)
 	a.revocations(prev.state, c.state)
 	for _, issuer := range slices.Sorted(maps.Keys(c.keys)) {
 		k := model.Key{Kind: model.KindIssuer, Name: issuer}

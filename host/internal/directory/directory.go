@@ -135,9 +135,11 @@ type change struct {
 	withdrawn string                       // an access key id; "": none
 	keys      map[string]*model.IssuerKeys // by issuer; they replace what it had
 	bootstrap bool                         // the first user was made
-	collect   bool                         // look for what counts for nothing once more
-	epoch     uint64                       // that begins; 0: none does
-	part      string                       // of the host, if it is no actor's write
+
+	proxyTokens map[string]*storedProxyToken // by id; nil: withdrawn
+	collect     bool                         // look for what counts for nothing once more
+	epoch       uint64                       // that begins; 0: none does
+	part        string                       // of the host, if it is no actor's write
 }
 
 // update runs plan on the last image and commits what it returns; nil is
@@ -207,6 +209,7 @@ func (d *Directory) commit(tx store.Tx, prev *image, c *change, actor Actor) (*i
 	for _, key := range slices.Sorted(maps.Keys(c.extra)) {
 		w.put(key, c.extra[key])
 	}
+	w.proxyTokens(c)
 	state := *c.state
 	state.Keys = w.issuerKeys(prev.state, c)
 	next := &image{
@@ -247,6 +250,13 @@ func (c *change) index(prev *image, diffs []difference) index {
 	}
 	for id, cred := range c.added {
 		e.addCredential(id, cred)
+	}
+	for id, t := range c.proxyTokens {
+		if t == nil {
+			e.proxyTokens.delete(id)
+		} else {
+			e.proxyTokens.put(id, *t)
+		}
 	}
 	return e.done()
 }

@@ -11,7 +11,8 @@
 //	auth/issuers/<Name>                            auth/roles/<r>/users/<u>
 //	auth/issuers/<Name>/keys                       auth/roles/<r>/groups/<g>
 //	auth/issuers/<i>/revoked/<SHA-256 of a jti>    auth/services/<s>/credentials/<AccessKey>
-//	auth/audit/<number of the record>              meta/format  meta/generation
+//	auth/audit/<number of the record>              auth/proxytokens/<id>
+//	meta/format  meta/generation
 //
 // # Re-created names
 //

@@ -98,6 +98,7 @@ type loader struct {
 	credentials map[string]credential
 	revoked     []policydata.RevokedToken
 	keys        map[string]*model.IssuerKeys
+	proxyTokens map[string]storedProxyToken
 	dangling    []string
 }
 
@@ -111,11 +112,15 @@ func load(r store.Reader) (*image, error) {
 		references:  map[model.Key]map[string]string{},
 		credentials: map[string]credential{},
 		keys:        map[string]*model.IssuerKeys{},
+		proxyTokens: map[string]storedProxyToken{},
 	}
 	// An entity's key is not always before those below it ("a!" is between "a"
 	// and "a/"), and relations need both ends.
 	for _, entities := range []bool{true, false} {
 		for _, p := range pairs {
+			if strings.HasPrefix(p.Key, proxyTokensPrefix) {
+				continue // see proxyTokenPairs
+			}
 			key, ok := parseKey(p.Key)
 			if !ok {
 				return nil, fmt.Errorf("key %q: unknown layout, perhaps of a later version", p.Key)
@@ -127,6 +132,9 @@ func load(r store.Reader) (*image, error) {
 				return nil, fmt.Errorf("key %q: %w", p.Key, err)
 			}
 		}
+	}
+	if err := l.proxyTokenPairs(pairs); err != nil {
+		return nil, err
 	}
 	if err := l.services(); err != nil {
 		return nil, err
@@ -285,6 +293,9 @@ func (l *loader) index() index {
 	}
 	for id, c := range l.credentials {
 		e.addCredential(id, c)
+	}
+	for id, t := range l.proxyTokens {
+		e.proxyTokens.put(id, t)
 	}
 	return e.done()
 }

@@ -22,10 +22,13 @@ import (
 	"sallyport/host/internal/directory"
 	"sallyport/host/internal/envoyconfig"
 	"sallyport/host/internal/filterwasm"
+	"sallyport/host/internal/fleet"
 	"sallyport/host/internal/issuerkeys"
 	"sallyport/host/internal/jwks"
 	"sallyport/host/internal/keyfetch"
 	"sallyport/host/internal/model"
+	"sallyport/host/internal/poll"
+	"sallyport/host/internal/proxyauth"
 	"sallyport/host/internal/publish"
 	"sallyport/host/internal/signing"
 	"sallyport/host/internal/store"
@@ -34,6 +37,7 @@ import (
 	"sallyport/host/internal/xds"
 	"sallyport/policydata"
 	"sallyport/policydata/pluginconfig"
+	"sallyport/policydata/pushapi"
 )
 
 // Config configures a Server.
@@ -43,10 +47,13 @@ type Config struct {
 	XDSAddr  string // ECDS
 
 	// Files in PEM for TLS on both addresses; none: plain text, on loopback only.
-	// Who proxies are they prove by certificates of ClientCAFile, without which
-	// xDS is on loopback only.
+	// Who proxies are they prove by certificates of ClientCAFile, or by tokens.
 	TLSCertFile, TLSKeyFile string
 	ClientCAFile            string
+
+	// RequireProxyAuth has proxies prove who they are on loopback, too. Beyond it,
+	// and with a ClientCAFile, they must in any case.
+	RequireProxyAuth bool
 
 	Module []byte // the filter's wasm
 
@@ -87,6 +94,9 @@ type Server struct {
 	key       *signing.Key
 	module    string // path of the filter's file for proxies
 	xds       *xds.Server
+	guard     *proxyauth.Guard
+	feed      *poll.Feed
+	fleet     *fleet.Registry
 	tls       *tlsfiles.Source // nil: plain text
 	http      net.Listener
 	grpc      net.Listener
@@ -144,7 +154,7 @@ func New(ctx context.Context, c Config) (_ *Server, err error) {
 	}
 	s.registry, s.metrics = newMetrics()
 	s.registry.MustRegister(s.keys)
-	s.xds = xds.New(xds.Options{Logger: c.Logger, Hooks: s.metrics.hooks()})
+	s.newPushes()
 	if s.publisher, err = s.newPublisher(); err != nil {
 		return nil, err
 	}
@@ -152,6 +162,18 @@ func New(ctx context.Context, c Config) (_ *Server, err error) {
 		return nil, err
 	}
 	return s, s.ensureAdmin(ctx)
+}
+
+// newPushes makes what serves proxies.
+func (s *Server) newPushes() {
+	log := s.config.Logger
+	s.guard = proxyauth.New(proxyauth.Options{Directory: s.directory, Logger: log, Now: time.Now})
+	s.fleet = fleet.New(time.Now)
+	s.feed = poll.New(poll.Options{})
+	s.xds = xds.New(xds.Options{Logger: log, Hooks: s.metrics.hooks(), Proxy: func(ctx context.Context) (identity, node string) {
+		p := proxyauth.From(ctx)
+		return p.Identity, p.Instance
+	}})
 }
 
 // issuerPolicy returns how the keys of issuers may be fetched.
@@ -213,9 +235,13 @@ func (s *Server) ensureAdmin(ctx context.Context) error {
 	return nil
 }
 
-// push hands a snapshot to xDS.
+// push hands a snapshot to who polls and to xDS.
 func (s *Server) push(_ context.Context, p *publish.Published) error {
 	s.metrics.published(p)
+	version := pushapi.Version{Epoch: p.Version.Epoch, Generation: p.Version.Generation}
+	if err := s.feed.Set(version, p.Bytes); err != nil {
+		return err
+	}
 	return s.xds.Set(p.Version.String(), xds.FilterConfig{
 		PluginConfiguration: s.PluginConfiguration(p),
 		ModulePath:          s.module,
@@ -268,6 +294,10 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		s.keys.Run(ctx)
 		return nil
 	})
+	g.Go(func() error {
+		s.guard.Run(ctx)
+		return nil
+	})
 	g.Go(func() error { return s.xds.Serve(ctx, s.grpc, s.grpcOptions()...) })
 	g.Go(func() error {
 		ticker := time.NewTicker(collectEvery)
@@ -279,7 +309,10 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		Handler: api.New(api.Options{
 			Directory: s.directory, Store: s.store, Publisher: s.publisher, Keys: s.keys, Registry: s.registry,
 			Module: api.NewModule(s.config.Module), Logger: s.config.Logger, Now: time.Now,
-			FirstUserIssuer: s.firstUserIssuer(), ProxiesByCertificate: s.proxiesByCertificate(),
+			FirstUserIssuer: s.firstUserIssuer(),
+			Proxies: api.Proxies{
+				Guard: s.guard, Proof: s.needsProof(s.http), Feed: s.feed, Fleet: s.fleet, Streams: s.xds.Status,
+			},
 		}),
 		// "OPTIONS *" is decided like any other request.
 		DisableGeneralOptionsHandler: true,
@@ -304,6 +337,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	})
 	g.Go(func() error {
 		<-ctx.Done()
+		s.feed.Stop() // or polls would hold the shutdown up
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 		defer cancel()
 		if web.Shutdown(stop) != nil {
