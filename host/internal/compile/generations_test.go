@@ -14,7 +14,7 @@ import (
 // makes that was just started: hosts on one store agree.
 func TestBodyDependsOnTheStateAlone(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 5))
-	state, running := crowd(1), compile.New()
+	state, running := crowd(50), compile.New()
 	for generation := range uint64(60) {
 		state = edited(r, state, generation)
 		v := compile.Version{Epoch: 1, Generation: generation}
