@@ -15,9 +15,9 @@ func (b *Builder) addPrincipals(src Source) error {
 	groups := sortedBy(src.Groups, groupNameOf)
 	roles := sortedBy(src.Roles, roleNameOf)
 	err := cmp.Or(
-		addNames(b, "role", roles, roleNameOf, &b.roles),
-		addNames(b, "group", groups, groupNameOf, &b.groups),
 		addNames(b, "user", users, userNameOf, &b.users),
+		addNames(b, "group", groups, groupNameOf, &b.groups),
+		addNames(b, "role", roles, roleNameOf, &b.roles),
 	)
 	if err != nil {
 		return err
@@ -26,9 +26,9 @@ func (b *Builder) addPrincipals(src Source) error {
 	if err != nil {
 		return err
 	}
-	for i := range roles {
-		if err := b.addRole(&roles[i]); err != nil {
-			return fmt.Errorf("role %q: %w", roles[i].Name, err)
+	for i := range users { // in the order of sections, as the pools of lists are
+		if err := b.addUser(&users[i], rel.userGroups.of(i), rel.userRoles.of(i)); err != nil {
+			return fmt.Errorf("user %q: %w", users[i].Name, err)
 		}
 	}
 	for i := range groups {
@@ -36,9 +36,9 @@ func (b *Builder) addPrincipals(src Source) error {
 			return fmt.Errorf("group %q: %w", groups[i].Name, err)
 		}
 	}
-	for i := range users {
-		if err := b.addUser(&users[i], rel.userGroups.of(i), rel.userRoles.of(i)); err != nil {
-			return fmt.Errorf("user %q: %w", users[i].Name, err)
+	for i := range roles {
+		if err := b.addRole(&roles[i]); err != nil {
+			return fmt.Errorf("role %q: %w", roles[i].Name, err)
 		}
 	}
 	if err := b.addClaims(rel.claimRoles); err != nil {
@@ -143,7 +143,7 @@ func (b *Builder) addRole(r *Role) error {
 	if err != nil {
 		return err
 	}
-	first, count := b.list(policies)
+	first, count := b.list(secPolicyLists, policies)
 	b.put(secRoles, b.roles.names[b.count(secRoles)], flags, first, count)
 	b.governing = append(b.governing, r.Governing)
 	return nil
@@ -163,8 +163,8 @@ func (b *Builder) addGroup(g *Group, roles []uint32) error {
 	if err != nil {
 		return err
 	}
-	polFirst, polCount := b.list(policies)
-	roleFirst, roleCount := b.list(roles)
+	polFirst, polCount := b.list(secPolicyLists, policies)
+	roleFirst, roleCount := b.list(secRoleLists, roles)
 	b.put(secGroups, b.groups.names[b.count(secGroups)], polFirst, polCount, roleFirst, roleCount)
 	return nil
 }
@@ -181,9 +181,9 @@ func (b *Builder) addUser(u *User, groups, roles []uint32) error {
 	if u.Disabled {
 		flags = flagDisabled
 	}
-	polFirst, polCount := b.list(policies)
-	groupFirst, groupCount := b.list(groups)
-	roleFirst, roleCount := b.list(roles)
+	polFirst, polCount := b.list(secPolicyLists, policies)
+	groupFirst, groupCount := b.list(secGroupLists, groups)
+	roleFirst, roleCount := b.list(secRoleLists, roles)
 	b.put(secUsers, b.users.names[b.count(secUsers)], flags)
 	b.sections[secUsers] = binary.LittleEndian.AppendUint64(b.sections[secUsers], uint64(u.TokensNotBefore))
 	b.put(secUsers, polFirst, polCount, groupFirst, groupCount, roleFirst, roleCount)
@@ -200,7 +200,7 @@ func (b *Builder) addClaims(claimRoles map[string][]uint32) error {
 	}
 	slices.Sort(values)
 	for _, v := range values {
-		first, count := b.list(claimRoles[v])
+		first, count := b.list(secRoleLists, claimRoles[v])
 		b.put(secRoleClaims, b.str(v), first, count)
 	}
 	return b.addIndex(secClaimIndex, seedClaims, len(values), func(i int) string { return values[i] })
@@ -328,8 +328,8 @@ func (b *Builder) addDelegation(d *Delegation) error {
 			return fmt.Errorf("group %q: %w", g, err)
 		}
 	}
-	userFirst, userCount := b.list(b.textIDs(userNames))
-	groupFirst, groupCount := b.list(b.textIDs(d.Groups))
+	userFirst, userCount := b.list(secNameLists, b.textIDs(userNames))
+	groupFirst, groupCount := b.list(secNameLists, b.textIDs(d.Groups))
 	b.put(secDelegations, role, flags, userFirst, userCount, groupFirst, groupCount)
 	return nil
 }

@@ -2,14 +2,28 @@ package policydata
 
 import "encoding/hex"
 
-// markBytes of a signature tell one signed file from another.
-const markBytes = 16
+// MarkBytes is how many bytes of a signature are the mark.
+const MarkBytes = 16
 
-// Mark returns what tells a signed file from others of its version: the last 16
-// bytes of its signature, in hexadecimal.
-func Mark(file []byte) (string, bool) {
-	if len(file) < markBytes {
+// Mark returns what tells the snapshot b from any other that the key signed, of
+// its version or not, without a hash over all of it: the last bytes of its
+// signature, as 32 hexadecimal digits. It is not ok where b has not the frame of a
+// snapshot, or too short a signature. Nothing is verified.
+func Mark(b []byte) (mark string, ok bool) {
+	_, sig, err := open(b)
+	if err != nil {
 		return "", false
 	}
-	return hex.EncodeToString(file[len(file)-markBytes:]), true
+	mark = markOf(sig)
+	return mark, mark != ""
+}
+
+// Mark returns the snapshot's mark, as the function Mark does.
+func (s *Snapshot) Mark() string { return s.mark }
+
+func markOf(sig []byte) string {
+	if len(sig) < MarkBytes {
+		return ""
+	}
+	return hex.EncodeToString(sig[len(sig)-MarkBytes:])
 }

@@ -18,6 +18,7 @@ func (s *Snapshot) validate() error {
 	v.trie()
 	v.principals()
 	v.services()
+	v.lists()
 	v.revoked()
 	v.allUsed()
 	if v.err != nil {
@@ -138,24 +139,11 @@ func (v *validator) follow(sec, into int, fields ...uint32) {
 	v.next[into] = next
 }
 
-// within checks that the two words at a field are a range of another section.
-func (v *validator) within(sec int, field uint32, into int) {
-	if v.err != nil {
-		return
-	}
-	records, size, limit := v.s.records(sec), stride(sec), uint64(v.s.section[into].count)
-	for at := int(field); at < len(records); at += size {
-		if uint64(word(records, at))+uint64(word(records, at+4)) > limit {
-			v.fail(sec, uint32(at/size), "range out of bounds")
-			return
-		}
-	}
-}
-
 // allUsed checks that no record is left that no range holds.
 func (v *validator) allUsed() {
 	for _, sec := range []int{
-		secRules, secMethods, secHosts, secLabels, secExprs, secTerminals, secDelegations, secLists,
+		secRules, secMethods, secHosts, secLabels, secExprs, secTerminals, secCaptures, secDelegations,
+		secPolicyLists, secGroupLists, secRoleLists, secNameLists,
 	} {
 		if v.err == nil && v.next[sec] != v.s.section[sec].count {
 			v.fail(sec, v.next[sec], "records that nothing refers to")
@@ -163,23 +151,12 @@ func (v *validator) allUsed() {
 	}
 }
 
-// items checks that each item of the lists at a field, which are known to be
-// ranges of the pool, is an index into a section.
-func (v *validator) items(sec int, field uint32, into int) {
-	if v.err != nil {
-		return
-	}
-	records, size := v.s.records(sec), stride(sec)
-	pool, limit := v.s.records(secLists), v.s.section[into].count
-	for at := int(field); at < len(records); at += size {
-		first, count := word(records, at), word(records, at+4)
-		for i := first; i < first+count; i++ {
-			if word(pool, 4*int(i)) >= limit {
-				v.fail(secLists, i, "index out of range")
-				return
-			}
-		}
-	}
+// lists checks the pools of lists: each item is an index into a section.
+func (v *validator) lists() {
+	v.below(secPolicyLists, 0, secPolicies, false)
+	v.below(secGroupLists, 0, secGroups, false)
+	v.below(secRoleLists, 0, secRoles, false)
+	v.below(secNameLists, 0, secStrings, false)
 }
 
 // ascending checks that records, which begin with the text that they are found
@@ -257,36 +234,30 @@ func (v *validator) policies() {
 	v.follow(secPolicies, secRules, polRuleFirst)
 }
 
-// principals checks sections in the order in which Build filled the pool of
-// lists.
+// principals checks sections in the order in which Build filled the pools of
+// lists, that of their numbers.
 func (v *validator) principals() {
-	v.ascending(secRoles)
-	v.follow(secRoles, secLists, rolePolFirst)
-	v.items(secRoles, rolePolFirst, secPolicies)
-	v.flags(secRoles, roleFlags, flagGoverning)
-
-	v.ascending(secGroups)
-	v.follow(secGroups, secLists, groupPolFirst, groupRoleFirst)
-	v.items(secGroups, groupPolFirst, secPolicies)
-	v.items(secGroups, groupRoleFirst, secRoles)
-
 	v.ascending(secUsers)
-	v.follow(secUsers, secLists, userPolFirst, userGroupFirst, userRoleFirst)
-	v.items(secUsers, userPolFirst, secPolicies)
-	v.items(secUsers, userGroupFirst, secGroups)
-	v.items(secUsers, userRoleFirst, secRoles)
+	v.follow(secUsers, secPolicyLists, userPolFirst)
+	v.follow(secUsers, secGroupLists, userGroupFirst)
+	v.follow(secUsers, secRoleLists, userRoleFirst)
 	v.flags(secUsers, userFlags, flagDisabled)
 
+	v.ascending(secGroups)
+	v.follow(secGroups, secPolicyLists, groupPolFirst)
+	v.follow(secGroups, secRoleLists, groupRoleFirst)
+
+	v.ascending(secRoles)
+	v.follow(secRoles, secPolicyLists, rolePolFirst)
+	v.flags(secRoles, roleFlags, flagGoverning)
+
 	v.ascending(secRoleClaims)
-	v.follow(secRoleClaims, secLists, claimRoleFirst)
-	v.items(secRoleClaims, claimRoleFirst, secRoles)
+	v.follow(secRoleClaims, secRoleLists, claimRoleFirst)
 }
 
 func (v *validator) services() {
 	v.below(secDelegations, delRole, secRoles, false)
-	v.follow(secDelegations, secLists, delUserFirst, delGroupFirst)
-	v.items(secDelegations, delUserFirst, secStrings)
-	v.items(secDelegations, delGroupFirst, secStrings)
+	v.follow(secDelegations, secNameLists, delUserFirst, delGroupFirst)
 	v.flags(secDelegations, delFlags, flagAllUsers)
 
 	v.ascending(secServices)

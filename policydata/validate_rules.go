@@ -96,6 +96,10 @@ func (v *validator) edges(tree *parents) {
 	for at := 0; at < len(records); at += size {
 		parent := word(records, at+edgeParent)
 		if parent == none {
+			if word(records, at+edgeText) != none || word(records, at+edgeChild) != none {
+				v.fail(secEdges, uint32(at/size), "a free slot that is not empty")
+				return
+			}
 			continue
 		}
 		if word(records, at+edgeText) >= strings {
@@ -128,7 +132,7 @@ func (p *parents) adopt(parent, child uint32) bool {
 func (v *validator) terminals() {
 	v.below(secTerminals, termRule, secRules, false)
 	v.below(secTerminals, termPattern, secStrings, false)
-	v.within(secTerminals, termCapFirst, secCaptures)
+	v.follow(secTerminals, secCaptures, termCapFirst)
 	records, size := v.s.records(secTerminals), stride(secTerminals)
 	for at := 0; at < len(records); at += size {
 		if word(records, at+termCapCount) > MaxPatternSegments || word(records, at+termReserved) != 0 {

@@ -21,6 +21,7 @@ type Version struct {
 	Epoch      uint64
 	Generation uint64
 	Committed  time.Time
+	Expires    time.Time // zero: never
 }
 
 // String returns "<epoch>.<generation>".
@@ -105,6 +106,9 @@ func (c *Compiler) sourceIn(old policydata.Source, state *model.State, v Version
 		Users:    slices.Grow(old.Users[:0], len(state.Users)),
 		Groups:   slices.Grow(old.Groups[:0], len(state.Groups)),
 		Roles:    old.Roles[:0], Services: old.Services[:0], Issuers: old.Issuers[:0],
+	}
+	if !v.Expires.IsZero() {
+		source.Expires = v.Expires.Unix()
 	}
 	for _, p := range state.Policies {
 		policy, err := c.policy(p, &next)

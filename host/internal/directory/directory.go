@@ -47,7 +47,7 @@ func (d *Directory) Load(ctx context.Context) (Revision, error) {
 func (img *image) revision() Revision {
 	return Revision{
 		Epoch: img.Epoch, Generation: img.Generation,
-		Created: time.Unix(img.Created, 0).UTC(), State: img.state,
+		Created: time.Unix(img.Created, 0).UTC(), MaxAge: time.Duration(img.MaxAge) * time.Second, State: img.state,
 	}
 }
 
@@ -140,12 +140,20 @@ type change struct {
 	collect     bool                         // look for what counts for nothing once more
 	epoch       uint64                       // that begins; 0: none does
 	part        string                       // of the host, if it is no actor's write
+	back        uint64                       // the generation that is gone back to; 0: none is
+	maxAge      *int64                       // in seconds; nil: as it was
 }
 
 // update runs plan on the last image and commits what it returns; nil is
 // nothing to commit. It returns the image that is now the last. Like the closure
 // of a store's Update, plan may be run more than once.
 func (d *Directory) update(ctx context.Context, plan func(*image) (*change, error)) (*image, error) {
+	return d.updateReading(ctx, func(_ store.Reader, prev *image) (*change, error) { return plan(prev) })
+}
+
+// updateReading is update for a plan that reads more of the store than an image
+// has.
+func (d *Directory) updateReading(ctx context.Context, plan func(store.Reader, *image) (*change, error)) (*image, error) {
 	var img, made *image
 	err := d.store.Update(ctx, func(tx store.Tx) error {
 		d.forget(made) // by a run that came to nothing
@@ -154,7 +162,7 @@ func (d *Directory) update(ctx context.Context, plan func(*image) (*change, erro
 		if err != nil {
 			return fmt.Errorf("load the directory: %w", err)
 		}
-		c, err := plan(prev)
+		c, err := plan(tx, prev)
 		if err != nil {
 			return err
 		}
@@ -215,10 +223,13 @@ func (d *Directory) commit(tx store.Tx, prev *image, c *change, actor Actor) (*i
 	next := &image{
 		storedGeneration: storedGeneration{
 			Epoch: max(prev.Epoch, c.epoch), Generation: prev.Generation + 1, Created: d.now().Unix(),
-			Bootstrapped: prev.Bootstrapped || c.bootstrap, Commit: newID(),
+			Bootstrapped: prev.Bootstrapped || c.bootstrap, Commit: newID(), MaxAge: prev.MaxAge,
 		},
 		state: &state,
 		index: c.index(prev, diffs),
+	}
+	if c.maxAge != nil {
+		next.MaxAge = *c.maxAge
 	}
 	bound, err := d.bound(prev, c, &state, diffs)
 	if err != nil {

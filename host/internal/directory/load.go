@@ -20,7 +20,10 @@ type Revision struct {
 	Epoch      uint64
 	Generation uint64    // 0: nothing was committed yet
 	Created    time.Time // when the generation was committed, in whole seconds
-	State      *model.State
+	// MaxAge is for how long proxies go by the generation, in whole seconds; 0:
+	// until they have another.
+	MaxAge time.Duration
+	State  *model.State
 }
 
 // storedGeneration is the value of generationKey.
@@ -33,6 +36,8 @@ type storedGeneration struct {
 	Commit string `json:"commit,omitempty"`
 	// Bootstrapped is true once the first user was made.
 	Bootstrapped bool `json:"bootstrapped,omitempty"`
+	// MaxAge is Revision's, in seconds.
+	MaxAge int64 `json:"maxAge,omitempty"`
 	// Audit is the number of the last audit record.
 	Audit uint64 `json:"audit,omitempty"`
 }
