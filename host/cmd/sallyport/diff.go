@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -23,6 +24,7 @@ import (
 func newDiff() *cobra.Command {
 	var files []string
 	var prune bool
+	var named string
 	cmd := &cobra.Command{
 		Use:   "diff -f PATH...",
 		Short: "Show how files differ from what the host has",
@@ -42,9 +44,9 @@ is 0 if nothing differs, and 1 if something does. This needs to read only; apply
 			if err != nil {
 				return err
 			}
-			gone := func(*model.State, []model.Entity) []model.Key { return nil }
+			gone := func(*model.State, []model.Entity) ([]model.Key, error) { return nil, nil }
 			if prune {
-				gone = directory.Undescribed
+				gone = c.undescribed(cmd.Context(), cmp.Or(named, directory.DefaultSet))
 			}
 			differs, err := c.printDiff(cmd.Context(), cmd.OutOrStdout(), set, gone)
 			if err == nil && differs {
@@ -55,6 +57,7 @@ is 0 if nothing differs, and 1 if something does. This needs to read only; apply
 	}
 	f := cmd.Flags()
 	f.StringArrayVarP(&files, "filename", "f", nil, "file or directory, - for standard input; may be repeated")
+	addSetFlag(cmd, &named)
 	f.BoolVar(&prune, "prune", false, "also show what apply --prune would delete")
 	addClientFlags(cmd)
 	return cmd
@@ -69,7 +72,7 @@ func (c *client) printDryRun(cmd *cobra.Command, w io.Writer, set []manifest.Fil
 			gone = append(gone, model.Key{Kind: change.Kind, Name: change.Name})
 		}
 	}
-	_, err := c.printDiff(cmd.Context(), w, set, func(*model.State, []model.Entity) []model.Key { return gone })
+	_, err := c.printDiff(cmd.Context(), w, set, func(*model.State, []model.Entity) ([]model.Key, error) { return gone, nil })
 	if refused := (*apiError)(nil); errors.As(err, &refused) && refused.Status == http.StatusForbidden {
 		fmt.Fprintln(cmd.ErrOrStderr(), "what would change in them is not shown: you may not GET /api/v1/export")
 		return nil
@@ -80,7 +83,7 @@ func (c *client) printDryRun(cmd *cobra.Command, w io.Writer, set []manifest.Fil
 // printDiff shows how the host's state differs from what it would be with a set
 // and without what is gone, and reports whether it does.
 func (c *client) printDiff(
-	ctx context.Context, w io.Writer, set []manifest.File, gone func(*model.State, []model.Entity) []model.Key,
+	ctx context.Context, w io.Writer, set []manifest.File, gone func(*model.State, []model.Entity) ([]model.Key, error),
 ) (differs bool, err error) {
 	docs, err := manifest.ParseFiles(set)
 	if err != nil {
@@ -91,7 +94,11 @@ func (c *client) printDiff(
 		return false, err
 	}
 	entities := manifest.Entities(docs)
-	after := before.With(entities).Without(gone(before, entities))
+	pruned, err := gone(before, entities)
+	if err != nil {
+		return false, err
+	}
+	after := before.With(entities).Without(pruned)
 	out := diffWriter{w: w, colours: onTerminal(w)}
 	directory.EachDifference(before, after, func(old, new model.Entity) {
 		differs = true

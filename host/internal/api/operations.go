@@ -113,7 +113,7 @@ func entityOperations(kind model.Kind) []operation {
 	}
 	created := written()
 	delete(created, http.StatusOK)
-	list := guardedOperation(http.MethodGet, all, "entities", "List "+kind.Collection(), jsonAnswer(name+"Page", "a page, in the order of names")).with(paged...)
+	list := guardedOperation(http.MethodGet, all, "entities", "List "+kind.Collection(), jsonAnswer(name+"Page", "a page, in the order of names")).with(paged...).with("ofSet")
 	if kind == model.KindUser {
 		list = list.with(userFields()...)
 	}
@@ -196,7 +196,7 @@ func stateOperations() []operation {
 			http.StatusOK: answer("the backup", BackupType, object{}),
 		}),
 		guardedOperation(http.MethodPost, "/apply", "state", "Make the state what documents say, all or nothing",
-			jsonAnswer("Applied", "what became of each")).with("dryRun", "prune", "force").taking(documents).changing(),
+			jsonAnswer("Applied", "what became of each")).with("dryRun", "set", "prune", "force").taking(documents).changing(),
 		guardedOperation(http.MethodPost, "/check", "decisions", "Decide a request by what is published",
 			jsonAnswer("Decision", "the decision")).taking(jsonBody("Query")),
 		guardedOperation(http.MethodPost, "/access", "decisions", "Say what somebody may do",

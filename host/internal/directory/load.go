@@ -181,7 +181,7 @@ func (l *loader) entity(k model.Key, value []byte) error {
 		return fmt.Errorf("spec: %w", err)
 	}
 	*e.Meta() = model.Metadata{
-		Name: k.Name, Description: stored.Description, Reserved: stored.Reserved, ID: stored.ID,
+		Name: k.Name, Description: stored.Description, Reserved: stored.Reserved, ID: stored.ID, Set: stored.Set,
 	}
 	l.entities[k] = e
 	l.references[k] = stored.References
