@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport/host/internal/api"
+	"sallyport/host/internal/model"
 )
 
 // getFlags are the flags of get.
@@ -28,15 +29,20 @@ type getFlags struct {
 // API.
 func lookups() []lookup {
 	return []lookup{
-		{"prefix", "prefix", "those whose names begin so"},
-		{setFlag, setFlag, "those that belong to this set of documents"},
-		{"email", "email", "users with this email, in upper or lower case"},
-		{"id", "id", "the user with this id"},
-		{"external-id", "externalId", "the user with this external id"},
+		{"prefix", "prefix", "those whose names begin so", func(resource) bool { return true }},
+		{setFlag, setFlag, "those that belong to this set of documents", func(r resource) bool { return r.kind != "" }},
+		{"email", "email", "users with this email, in upper or lower case", isUsers},
+		{"id", "id", "the user with this id", isUsers},
+		{"external-id", "externalId", "the user with this external id", isUsers},
 	}
 }
 
-type lookup struct{ flag, parameter, about string }
+type lookup struct {
+	flag, parameter, about string
+	finds                  func(resource) bool
+}
+
+func isUsers(r resource) bool { return r.kind == model.KindUser }
 
 func newGet() *cobra.Command {
 	f := getFlags{values: map[string]*string{}}
@@ -65,7 +71,7 @@ iss, rev. What -o yaml and -o json print of entities, sallyport apply takes.
 	for _, l := range lookups() {
 		f.values[l.flag] = flags.String(l.flag, "", l.about)
 	}
-	flags.IntVar(&f.limit, "limit", 0, "how many at most (default all)")
+	flags.IntVar(&f.limit, "limit", 0, "how many at most; 0: all")
 	addOutputFlag(cmd, &f.output)
 	addClientFlags(cmd)
 	return cmd
@@ -76,16 +82,16 @@ func (f *getFlags) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	if f.limit < 0 {
-		return usageError(cmd, "--limit: want a number above 0")
-	}
-	query, err := f.query(cmd, args)
-	if err != nil {
-		return err
+		return usageError(cmd, "--limit: want 1 or more, or 0 for all")
 	}
 	if slices.Contains(credentialsNames(), strings.ToLower(args[0])) {
 		return getCredentials(cmd, f.output, args[1:])
 	}
 	r, err := resourceNamed(cmd, args[0])
+	if err != nil {
+		return err
+	}
+	query, err := f.query(cmd, r, len(args) == 2)
 	if err != nil {
 		return err
 	}
@@ -102,16 +108,18 @@ func (f *getFlags) run(cmd *cobra.Command, args []string) error {
 	return f.getAll(cmd, c, r, query)
 }
 
-// query returns what the flags look for. Those that a kind does not have are the
-// host's to refuse.
-func (f *getFlags) query(cmd *cobra.Command, args []string) (url.Values, error) {
+// query returns what the flags look for.
+func (f *getFlags) query(cmd *cobra.Command, r resource, named bool) (url.Values, error) {
 	query := url.Values{}
 	for _, l := range lookups() {
 		if !cmd.Flag(l.flag).Changed {
 			continue
 		}
-		if len(args) == 2 {
+		if named {
 			return nil, usageError(cmd, "want either a name or --"+l.flag)
+		}
+		if !l.finds(r) {
+			return nil, usageError(cmd, fmt.Sprintf("--%s does not find %s", l.flag, r.path))
 		}
 		query.Set(l.parameter, *f.values[l.flag])
 	}
