@@ -36,6 +36,8 @@ func newApply() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			showing := c.shows(cmd, "the host checks and commits")
+			defer showing.end()
 			set, err := manifest.ReadFiles(cmd.InOrStdin(), files...)
 			if err != nil {
 				return err
@@ -49,6 +51,7 @@ func newApply() *cobra.Command {
 				"dryRun": {strconv.FormatBool(dryRun)}, "prune": {strconv.FormatBool(prune)}, "force": {strconv.FormatBool(force)},
 			})
 			result, err := c.apply(cmd.Context(), set, suites, "?"+query.Encode())
+			showing.end()
 			if err != nil {
 				return printRefusal(cmd.OutOrStdout(), err)
 			}

@@ -27,10 +27,13 @@ no documents.`,
 			if err != nil {
 				return err
 			}
+			showing := c.shows(cmd, "the host collects")
+			defer showing.end()
 			var all api.Export
 			if err := c.do(cmd.Context(), http.MethodGet, "/api/v1/export", "", nil, &all); err != nil {
 				return err
 			}
+			showing.end()
 			if output == formJSON {
 				return printAs(cmd.OutOrStdout(), output, all.Documents, nil)
 			}
