@@ -33,7 +33,9 @@ no documents.`,
 			if err := c.do(cmd.Context(), http.MethodGet, "/api/v1/export", "", nil, &all); err != nil {
 				return err
 			}
-			showing.end()
+			if showing.stage("writing", 0); isTerminal(cmd.OutOrStdout()) {
+				showing.end()
+			}
 			if output == formJSON {
 				return printAs(cmd.OutOrStdout(), output, all.Documents, nil)
 			}
