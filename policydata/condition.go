@@ -19,10 +19,10 @@ const scanBytes = 32
 type evaluation struct {
 	steps   int // that are left; below zero the condition is an error
 	depth   uint32
-	unknown bool // it asked for what is not known, see knowledge
-	locals [MaxMacroDepth]value // the variables of the macros being evaluated
-	stack  []value              // the elements of lists
-	text   []byte               // unescaped and joined strings
+	unknown bool                 // it asked for what is not known, see knowledge
+	locals  [MaxMacroDepth]value // the variables of the macros being evaluated
+	stack   []value              // the elements of lists
+	text    []byte               // unescaped and joined strings
 }
 
 // condition evaluates the tree whose root is expression node root. Load saw to

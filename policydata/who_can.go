@@ -111,7 +111,9 @@ func (k *unknownToken) knows(v Var) bool {
 
 func (k *unknownToken) open() bool { return !k.none && !k.own }
 
-func (*unknownToken) capture(captureOf, string) (value string, ok, told bool) { return "", false, false }
+func (*unknownToken) capture(captureOf, string) (value string, ok, told bool) {
+	return "", false, false
+}
 
 func (k *unknownToken) settle(allow, unknown bool) condResult {
 	switch {

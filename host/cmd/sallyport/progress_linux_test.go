@@ -162,7 +162,8 @@ func TestLongCommandsShowProgress(t *testing.T) {
 		answer, want string
 	}{
 		{
-			[]string{"apply", "-f", file}, "the host checks and commits",
+			[]string{"apply", "-f", file},
+			"the host checks and commits",
 			`{"epoch":"1","generation":"2","changes":[{"kind":"User","name":"eric","action":"created","set":"default"}],"published":true}`,
 			"User  eric  created\ngeneration 2\n",
 		},

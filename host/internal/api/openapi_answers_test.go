@@ -63,6 +63,8 @@ func TestAnswersAreDescribedWhole(t *testing.T) {
 		"AccessAnswer": reflect.TypeFor[check.AccessAnswer](),
 		"AccessQuery":  reflect.TypeFor[check.AccessQuery](),
 		"Query":        reflect.TypeFor[check.Query](),
+		"WhoAnswer":    reflect.TypeFor[check.WhoAnswer](),
+		"WhoQuery":     reflect.TypeFor[check.WhoQuery](),
 		"TestReport":   reflect.TypeFor[policytest.Report](),
 		"Applied":      reflect.TypeFor[api.Applied](),
 		"AuditRecord":  reflect.TypeFor[directory.Record](),
@@ -122,6 +124,11 @@ func TestExplanationsAreAsDocumented(t *testing.T) {
 	}
 	if len(reasons) < 7 {
 		t.Errorf("only the reasons %v", reasons)
+	}
+	for path, host := range map[string]string{"/w/foo": "x", "/w/secret": "", "/odd": "", "//": "", "/api/v1/apply": "system:api"} {
+		if w := f.do(f.admin("POST", "/api/v1/who-can", strings.NewReader(`{"method":"GET","path":"`+path+`","host":"`+host+`"}`))); w.Code != http.StatusOK {
+			t.Errorf("%s: %d %s", path, w.Code, w.Body)
+		}
 	}
 	for _, query := range []string{`{}`, `{"claims":{"iss":"https://idp.example.com","sub":"eric","groups":["foo"]}}`, `{"claims":{"iss":"https://idp.example.com","sub":"eric","groups":["foo"],"azp":"mlops"}}`, `{"claims":{"iss":"nobody"}}`} {
 		if w := f.do(f.admin("POST", "/api/v1/access", strings.NewReader(query))); w.Code != http.StatusOK {

@@ -201,6 +201,8 @@ func stateOperations() []operation {
 			jsonAnswer("Decision", "the decision")).taking(jsonBody("Query")),
 		guardedOperation(http.MethodPost, "/access", "decisions", "Say what somebody may do",
 			jsonAnswer("AccessAnswer", "a page of it")).taking(jsonBody("AccessQuery")),
+		guardedOperation(http.MethodPost, "/who-can", "decisions", "Say who may make a request",
+			jsonAnswer("WhoAnswer", "a page of these")).taking(jsonBody("WhoQuery")),
 		guardedOperation(http.MethodPost, "/test", "decisions", "Run tests of policies on what is committed, or on documents",
 			jsonAnswer("TestReport", "what they found")).taking(documents).changing(),
 		guardedOperation(http.MethodPost, "/issuers/{name}/refresh", "host", "Fetch an issuer's keys now",

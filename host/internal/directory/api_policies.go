@@ -44,7 +44,7 @@ func viewing() []model.Rule {
 			"/api/v1/users/**", "/api/v1/groups/**", "/api/v1/policies/**", "/api/v1/roles/**",
 			"/api/v1/services/**", "/api/v1/issuers/**", "/api/v1/credentials/**", "/api/v1/revocations/**",
 			"/api/v1/export", "/api/v1/generation", "/api/v1/proxies", "/metrics"),
-		apiRule("decide", []string{http.MethodPost}, "/api/v1/check", "/api/v1/access", "/api/v1/test"),
+		apiRule("decide", []string{http.MethodPost}, "/api/v1/check", "/api/v1/access", "/api/v1/who-can", "/api/v1/test"),
 	}
 }
 
