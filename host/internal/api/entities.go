@@ -235,6 +235,23 @@ type tracked struct {
 	existed bool
 }
 
+// watch has a write evaluate the preconditions of a request, and t see what it
+// makes of the entity.
+func (t *tracked) watch(o *directory.Options, h http.Header) {
+	permit := o.Permit
+	o.Before = func(s *model.State) error {
+		t.see(s)
+		if t.entity == nil {
+			return nil // which the write itself says
+		}
+		return precondition(h, t.entity)
+	}
+	o.Permit = func(before, after *model.State) error {
+		t.see(after)
+		return permit(before, after)
+	}
+}
+
 func (t *tracked) see(s *model.State) {
 	t.entity = nil
 	if e, ok := s.Get(t.key); ok {

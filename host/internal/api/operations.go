@@ -140,11 +140,12 @@ func relationOperations(rel relation) []operation {
 	path := "/" + rel.owner.Collection() + "/{name}/" + rel.segment + "/{other}"
 	what := string(rel.target) + " among the " + rel.segment + " of a " + string(rel.owner)
 	write := func(method, summary string) operation {
-		return guardedOperation(method, path, "relations", summary, jsonAnswer("Committed", "it is so")).with("force").changing()
+		return guardedOperation(method, path, "relations", summary, jsonAnswer("Committed", "it is so; the ETag is that of the "+string(rel.owner), "ETag"),
+			http.StatusPreconditionFailed).with("force", "ifMatch", "ifNoneMatch").changing()
 	}
 	return []operation{
 		listOperation(rel),
-		guardedOperation(http.MethodGet, path, "relations", "Say whether there is a "+what, jsonAnswer("Reference", "there is")),
+		guardedOperation(http.MethodGet, path, "relations", "Say whether there is a "+what, jsonAnswer("Reference", "there is; the ETag is that of the "+string(rel.owner), "ETag")),
 		write(http.MethodPut, "Have a "+what),
 		write(http.MethodDelete, "Have no "+what),
 	}

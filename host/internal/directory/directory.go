@@ -107,9 +107,11 @@ type change struct {
 	withdrawn string                       // an access key id; "": none
 	keys      map[string]*model.IssuerKeys // by issuer; they replace what it had
 	bootstrap bool                         // the first user was made
-	collect   bool                         // look for what counts for nothing once more
-	epoch     uint64                       // that begins; 0: none does
-	part      string                       // of the host, if it is no actor's write
+	// apiPolicies is an apiPoliciesVersion, whose policies were made.
+	apiPolicies int
+	collect     bool   // look for what counts for nothing once more
+	epoch       uint64 // that begins; 0: none does
+	part        string // of the host, if it is no actor's write
 }
 
 // update runs plan on the last image and commits what it returns; nil is
@@ -181,6 +183,7 @@ func (d *Directory) commit(tx store.Tx, prev *image, c *change, actor Actor) (*i
 		storedGeneration: storedGeneration{
 			Epoch: max(prev.Epoch, c.epoch), Generation: prev.Generation + 1, Created: d.now().Unix(),
 			Bootstrapped: prev.Bootstrapped || c.bootstrap, Commit: newID(),
+			APIPolicies: max(prev.APIPolicies, c.apiPolicies),
 		},
 		state: &state,
 		index: c.index(prev, diffs),

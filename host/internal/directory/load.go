@@ -33,6 +33,8 @@ type storedGeneration struct {
 	Commit string `json:"commit,omitempty"`
 	// Bootstrapped is true once the first user was made.
 	Bootstrapped bool `json:"bootstrapped,omitempty"`
+	// APIPolicies is the apiPoliciesVersion of the policies that were made.
+	APIPolicies int `json:"apiPolicies,omitempty"`
 	// Audit is the number of the last audit record.
 	Audit uint64 `json:"audit,omitempty"`
 }
