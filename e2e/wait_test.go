@@ -101,17 +101,22 @@ func TestFilterWaitsForAKey(t *testing.T) {
 	})
 }
 
+// waitingPath are the hostcalls of a request that waits, with the status where
+// each fails.
+var waitingPath = map[string]int{
+	"proxy_set_effective_context":        401,
+	"proxy_set_tick_period_milliseconds": 401,
+	"proxy_http_call":                    401,
+	"proxy_get_header_map_pairs":         503,
+	"proxy_set_property":                 503,
+	"proxy_increment_metric":             503,
+	"proxy_continue_stream":              503,
+}
+
 // Whatever call fails, a request that waits is not let go on, and does not take
 // the VM down.
 func TestFilterDeniesWhenAHostcallOfWaitingFails(t *testing.T) {
-	for broken, status := range map[string]int{
-		"proxy_set_effective_context":        401,
-		"proxy_set_tick_period_milliseconds": 401,
-		"proxy_http_call":                    401,
-		"proxy_get_header_map_pairs":         503,
-		"proxy_set_property":                 503,
-		"proxy_continue_stream":              503,
-	} {
+	for broken, status := range waitingPath {
 		t.Run(broken, func(t *testing.T) {
 			w := startWaiting(t, true)
 			w.broken = broken

@@ -24,18 +24,6 @@ func Build(src Source) ([]byte, error) {
 	return body, nil
 }
 
-// AppendSignature appends to the body of a snapshot the signature over it:
-// ECDSA with P-256 and SHA-256, as ASN.1 DER (RFC 3279 section 2.2.3). keyID
-// says which key made it; it is not signed and only helps to find the key.
-func AppendSignature(body []byte, keyID string, sig []byte) []byte {
-	out := slices.Clip(body)
-	out = append(out, signatureMagic...)
-	out = binary.LittleEndian.AppendUint16(out, uint16(len(keyID)))
-	out = binary.LittleEndian.AppendUint16(out, uint16(len(sig)))
-	out = append(out, keyID...)
-	return append(out, sig...)
-}
-
 // builder collects the sections of one snapshot.
 type builder struct {
 	sections [numSections][]byte
@@ -50,7 +38,8 @@ type builder struct {
 	governing []bool // of roles, by index
 
 	trie     []trieNode
-	edges    []trieEdge
+	edges    []trieEdge           // by child
+	captures [][2]uint32          // of terminals: name, segment
 	children map[[2]uint32]uint32 // node and text of a literal edge to its child
 	seeds    [numSeeds]uint32
 }
@@ -101,7 +90,9 @@ func (b *builder) encode(src Source) ([]byte, error) {
 	}
 	b.put(secSeeds, b.seeds[:]...)
 	size := uint64(headerBytes + numSections*sectionEntryBytes)
-	for _, sec := range b.sections {
+	var lengths [NumSections]int
+	for id, sec := range b.sections {
+		lengths[id] = len(sec)
 		size += uint64(align(len(sec)))
 	}
 	if size > MaxSnapshotBytes-maxSignatureBytes-maxKeyIDBytes {
@@ -119,14 +110,7 @@ func (b *builder) encode(src Source) ([]byte, error) {
 	out = le.AppendUint64(out, uint64(src.Expires))
 	out = le.AppendUint32(out, uint32(size))
 	out = le.AppendUint32(out, 0)
-	offset := headerBytes + numSections*sectionEntryBytes
-	for id, sec := range b.sections {
-		out = le.AppendUint32(out, uint32(id))
-		out = le.AppendUint32(out, recordBytes[id])
-		out = le.AppendUint32(out, uint32(offset))
-		out = le.AppendUint32(out, uint32(len(sec)))
-		offset += align(len(sec))
-	}
+	out = AppendSectionTable(out, lengths)
 	for _, sec := range b.sections {
 		out = append(out, sec...)
 		out = append(out, make([]byte, align(len(sec))-len(sec))...)
@@ -161,10 +145,10 @@ func (b *builder) count(sec int) uint32 {
 	return uint32(len(b.sections[sec])) / recordBytes[sec]
 }
 
-// list appends ids to the pool of lists and returns the range: first and count.
-func (b *builder) list(ids []uint32) (first, count uint32) {
-	first = b.count(secLists)
-	b.put(secLists, ids...)
+// list appends ids to a pool of lists and returns the range: first and count.
+func (b *builder) list(pool int, ids []uint32) (first, count uint32) {
+	first = b.count(pool)
+	b.put(pool, ids...)
 	return first, uint32(len(ids))
 }
 

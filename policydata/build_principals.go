@@ -21,9 +21,9 @@ func (b *builder) addPrincipals(src Source) error {
 	if err != nil {
 		return err
 	}
-	for i := range roles {
-		if err := b.addRole(&roles[i]); err != nil {
-			return fmt.Errorf("role %q: %w", roles[i].Name, err)
+	for i := range users { // in the order of sections, as the pools of lists are
+		if err := b.addUser(&users[i], rel.userGroups[uint32(i)], rel.userRoles[uint32(i)]); err != nil {
+			return fmt.Errorf("user %q: %w", users[i].Name, err)
 		}
 	}
 	for i := range groups {
@@ -31,9 +31,9 @@ func (b *builder) addPrincipals(src Source) error {
 			return fmt.Errorf("group %q: %w", groups[i].Name, err)
 		}
 	}
-	for i := range users {
-		if err := b.addUser(&users[i], rel.userGroups[uint32(i)], rel.userRoles[uint32(i)]); err != nil {
-			return fmt.Errorf("user %q: %w", users[i].Name, err)
+	for i := range roles {
+		if err := b.addRole(&roles[i]); err != nil {
+			return fmt.Errorf("role %q: %w", roles[i].Name, err)
 		}
 	}
 	if err := b.addClaims(rel.claimRoles); err != nil {
@@ -122,7 +122,7 @@ func (b *builder) addRole(r *Role) error {
 	if err != nil {
 		return err
 	}
-	first, count := b.list(policies)
+	first, count := b.list(secPolicyLists, policies)
 	b.put(secRoles, b.str(r.Name), flags, first, count)
 	b.governing = append(b.governing, r.Governing)
 	return nil
@@ -142,8 +142,8 @@ func (b *builder) addGroup(g *Group, roles []uint32) error {
 	if err != nil {
 		return err
 	}
-	polFirst, polCount := b.list(policies)
-	roleFirst, roleCount := b.list(roles)
+	polFirst, polCount := b.list(secPolicyLists, policies)
+	roleFirst, roleCount := b.list(secRoleLists, roles)
 	b.put(secGroups, b.str(g.Name), polFirst, polCount, roleFirst, roleCount)
 	return nil
 }
@@ -160,9 +160,9 @@ func (b *builder) addUser(u *User, groups, roles []uint32) error {
 	if u.Disabled {
 		flags = flagDisabled
 	}
-	polFirst, polCount := b.list(policies)
-	groupFirst, groupCount := b.list(groups)
-	roleFirst, roleCount := b.list(roles)
+	polFirst, polCount := b.list(secPolicyLists, policies)
+	groupFirst, groupCount := b.list(secGroupLists, groups)
+	roleFirst, roleCount := b.list(secRoleLists, roles)
 	b.put(secUsers, b.str(u.Name), flags)
 	b.sections[secUsers] = binary.LittleEndian.AppendUint64(b.sections[secUsers], uint64(u.TokensNotBefore))
 	b.put(secUsers, polFirst, polCount, groupFirst, groupCount, roleFirst, roleCount)
@@ -179,7 +179,7 @@ func (b *builder) addClaims(claimRoles map[string][]uint32) error {
 	}
 	slices.Sort(values)
 	for _, v := range values {
-		first, count := b.list(claimRoles[v])
+		first, count := b.list(secRoleLists, claimRoles[v])
 		b.put(secRoleClaims, b.str(v), first, count)
 	}
 	return b.addIndex(secClaimIndex, seedClaims, values)
@@ -307,8 +307,8 @@ func (b *builder) addDelegation(d *Delegation) error {
 			return fmt.Errorf("group %q: %w", g, err)
 		}
 	}
-	userFirst, userCount := b.list(b.textIDs(userNames))
-	groupFirst, groupCount := b.list(b.textIDs(d.Groups))
+	userFirst, userCount := b.list(secNameLists, b.textIDs(userNames))
+	groupFirst, groupCount := b.list(secNameLists, b.textIDs(d.Groups))
 	b.put(secDelegations, role, flags, userFirst, userCount, groupFirst, groupCount)
 	return nil
 }

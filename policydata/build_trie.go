@@ -13,7 +13,7 @@ type trieNode struct {
 // trieTerminal is a path pattern of a rule, at the node where it ends.
 type trieTerminal struct {
 	rule, path, pattern uint32
-	capFirst, capCount  uint32
+	capFirst, capCount  uint32 // in the builder's captures
 }
 
 // trieEdge is a literal segment that leads from one node to another.
@@ -26,23 +26,23 @@ type trieEdge struct {
 // that each node's terminals are sorted by rule and path.
 func (b *builder) addPattern(segs []segment, t trieTerminal) {
 	node := uint32(0)
-	t.capFirst = b.count(secCaptures)
+	t.capFirst = uint32(len(b.captures))
 	for i, s := range segs {
 		switch s.kind {
 		case segLiteral:
 			node = b.literalChild(node, s.text)
 		case segTail:
-			t.capCount = b.count(secCaptures) - t.capFirst
+			t.capCount = uint32(len(b.captures)) - t.capFirst
 			b.trie[node].tail = append(b.trie[node].tail, t)
 			return
 		case segCapture:
-			b.put(secCaptures, b.str(s.text), uint32(i))
+			b.captures = append(b.captures, [2]uint32{b.str(s.text), uint32(i)})
 			node = b.wildChild(node)
 		case segAny:
 			node = b.wildChild(node)
 		}
 	}
-	t.capCount = b.count(secCaptures) - t.capFirst
+	t.capCount = uint32(len(b.captures)) - t.capFirst
 	b.trie[node].exact = append(b.trie[node].exact, t)
 }
 
@@ -70,23 +70,21 @@ func (b *builder) addNode() uint32 {
 	return uint32(len(b.trie) - 1)
 }
 
-// encodeTrie writes nodes, terminals and the hash table of edges.
+// encodeTrie writes nodes, terminals, captures and the hash table of edges.
 func (b *builder) encodeTrie() error {
 	for _, n := range b.trie {
 		exactFirst := b.putTerminals(n.exact)
 		tailFirst := b.putTerminals(n.tail)
 		b.put(secNodes, n.wild, exactFirst, uint32(len(n.exact)), tailFirst, uint32(len(n.tail)))
 	}
-	slots, seed, err := hashTable(len(b.edges), func(seed uint32, i int) uint32 {
-		return hashEdge(b.edges[i].parent, hashText(seed, b.edges[i].hashed))
-	})
+	slots, seed, err := hashTable(len(b.edges), b.edgeHashes())
 	if err != nil {
 		return err
 	}
 	b.seeds[seedEdges] = seed
 	for _, i := range slots {
 		if i == none {
-			b.put(secEdges, none, 0, 0)
+			b.put(secEdges, none, none, none)
 			continue
 		}
 		b.put(secEdges, b.edges[i].parent, b.edges[i].text, b.edges[i].child)
@@ -94,10 +92,44 @@ func (b *builder) encodeTrie() error {
 	return nil
 }
 
+// edgeHashes returns the hashes of edges by seed. A node's hash is that of the
+// path to it; nodes stand behind their parents.
+func (b *builder) edgeHashes() func(seed uint32, edge int) uint32 {
+	hashes := make([]uint32, len(b.trie))
+	known := uint32(none)
+	return func(seed uint32, edge int) uint32 {
+		if seed != known {
+			b.hashNodes(seed, hashes)
+			known = seed
+		}
+		return hashes[b.edges[edge].child]
+	}
+}
+
+// hashNodes sets the hash of each node. Edges stand in the order of the nodes that
+// they lead to; the nodes between are behind wildcards.
+func (b *builder) hashNodes(seed uint32, hashes []uint32) {
+	hashes[0] = hashRoot
+	next := 0
+	for node := range b.trie {
+		if next < len(b.edges) && b.edges[next].child == uint32(node) {
+			e := &b.edges[next]
+			hashes[node] = hashEdge(hashes[e.parent], hashText(seed, e.hashed))
+			next++
+		}
+		if wild := b.trie[node].wild; wild != none {
+			hashes[wild] = hashWild(hashes[node])
+		}
+	}
+}
+
 func (b *builder) putTerminals(ts []trieTerminal) (first uint32) {
 	first = b.count(secTerminals)
 	for _, t := range ts {
-		b.put(secTerminals, t.rule, t.path, t.pattern, t.capFirst, t.capCount, 0)
+		b.put(secTerminals, t.rule, t.path, t.pattern, b.count(secCaptures), t.capCount, 0)
+		for _, c := range b.captures[t.capFirst:][:t.capCount] {
+			b.put(secCaptures, c[0], c[1])
+		}
 	}
 	return first
 }

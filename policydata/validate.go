@@ -18,6 +18,7 @@ func (s *Snapshot) validate() error {
 	v.trie()
 	v.principals()
 	v.services()
+	v.lists()
 	v.revoked()
 	v.allUsed()
 	if v.err != nil {
@@ -129,7 +130,8 @@ func (v *validator) follows(sec int, i, field uint32, into int) {
 // allUsed checks that no record is left that no range holds.
 func (v *validator) allUsed() {
 	for _, sec := range []int{
-		secRules, secMethods, secHosts, secLabels, secExprs, secTerminals, secDelegations, secLists,
+		secRules, secMethods, secHosts, secLabels, secExprs, secTerminals, secCaptures, secDelegations,
+		secPolicyLists, secGroupLists, secRoleLists, secNameLists,
 	} {
 		if v.err == nil && v.next[sec] != v.s.section[sec].count {
 			v.fail(sec, v.next[sec], "records that nothing refers to")
@@ -137,19 +139,15 @@ func (v *validator) allUsed() {
 	}
 }
 
-// lists checks that the range at field is the next in the pool of lists, and
-// that each item there is an index into a section.
-func (v *validator) lists(sec int, i, field uint32, into int) {
-	v.follows(sec, i, field, secLists)
-	if v.err != nil {
-		return
-	}
-	first, count := v.s.field(sec, i, field), v.s.field(sec, i, field+4)
-	for j := first; j < first+count; j++ {
-		if v.s.listItem(j) >= v.s.section[into].count {
-			v.fail(secLists, j, "index out of range")
-			return
-		}
+// lists checks the pools of lists: each item is an index into a section.
+func (v *validator) lists() {
+	for _, t := range []struct{ sec, into int }{
+		{secPolicyLists, secPolicies},
+		{secGroupLists, secGroups},
+		{secRoleLists, secRoles},
+		{secNameLists, secStrings},
+	} {
+		v.each(t.sec, func(i, _ uint32) { v.below(t.sec, i, 0, t.into, false) })
 	}
 }
 
@@ -206,29 +204,29 @@ func (v *validator) policies() {
 	})
 }
 
-// principals checks sections in the order in which Build filled the pool of
-// lists.
+// principals checks sections in the order in which Build filled the pools of
+// lists, that of their numbers.
 func (v *validator) principals() {
-	v.each(secRoles, func(i, rec uint32) {
-		v.ascending(secRoles, i, roleName)
-		v.lists(secRoles, i, rolePolFirst, secPolicies)
-		v.flags(secRoles, i, rec+roleFlags, flagGoverning)
+	v.each(secUsers, func(i, rec uint32) {
+		v.ascending(secUsers, i, userName)
+		v.follows(secUsers, i, userPolFirst, secPolicyLists)
+		v.follows(secUsers, i, userGroupFirst, secGroupLists)
+		v.follows(secUsers, i, userRoleFirst, secRoleLists)
+		v.flags(secUsers, i, rec+userFlags, flagDisabled)
 	})
 	v.each(secGroups, func(i, _ uint32) {
 		v.ascending(secGroups, i, groupName)
-		v.lists(secGroups, i, groupPolFirst, secPolicies)
-		v.lists(secGroups, i, groupRoleFirst, secRoles)
+		v.follows(secGroups, i, groupPolFirst, secPolicyLists)
+		v.follows(secGroups, i, groupRoleFirst, secRoleLists)
 	})
-	v.each(secUsers, func(i, rec uint32) {
-		v.ascending(secUsers, i, userName)
-		v.lists(secUsers, i, userPolFirst, secPolicies)
-		v.lists(secUsers, i, userGroupFirst, secGroups)
-		v.lists(secUsers, i, userRoleFirst, secRoles)
-		v.flags(secUsers, i, rec+userFlags, flagDisabled)
+	v.each(secRoles, func(i, rec uint32) {
+		v.ascending(secRoles, i, roleName)
+		v.follows(secRoles, i, rolePolFirst, secPolicyLists)
+		v.flags(secRoles, i, rec+roleFlags, flagGoverning)
 	})
 	v.each(secRoleClaims, func(i, _ uint32) {
 		v.ascending(secRoleClaims, i, claimValue)
-		v.lists(secRoleClaims, i, claimRoleFirst, secRoles)
+		v.follows(secRoleClaims, i, claimRoleFirst, secRoleLists)
 	})
 }
 
@@ -241,8 +239,8 @@ func (v *validator) flags(sec int, i, offset, known uint32) {
 func (v *validator) services() {
 	v.each(secDelegations, func(i, rec uint32) {
 		v.below(secDelegations, i, delRole, secRoles, false)
-		v.lists(secDelegations, i, delUserFirst, secStrings)
-		v.lists(secDelegations, i, delGroupFirst, secStrings)
+		v.follows(secDelegations, i, delUserFirst, secNameLists)
+		v.follows(secDelegations, i, delGroupFirst, secNameLists)
 		v.flags(secDelegations, i, rec+delFlags, flagAllUsers)
 	})
 	v.each(secServices, func(i, rec uint32) {

@@ -60,6 +60,9 @@ func (v *validator) trie() {
 	v.each(secEdges, func(i, rec uint32) {
 		parent := v.s.u32(rec + edgeParent)
 		if parent == none {
+			if v.s.u32(rec+edgeText) != none || v.s.u32(rec+edgeChild) != none {
+				v.fail(secEdges, i, "a free slot that is not empty")
+			}
 			return
 		}
 		v.below(secEdges, i, edgeText, secStrings, false)
@@ -93,7 +96,7 @@ func (v *validator) terminals() {
 	v.each(secTerminals, func(i, rec uint32) {
 		v.below(secTerminals, i, termRule, secRules, false)
 		v.below(secTerminals, i, termPattern, secStrings, false)
-		v.within(secTerminals, i, termCapFirst, secCaptures)
+		v.follows(secTerminals, i, termCapFirst, secCaptures)
 		if v.s.u32(rec+termCapCount) > MaxPatternSegments || v.s.u32(rec+termReserved) != 0 {
 			v.fail(secTerminals, i, "too many captures, or reserved bytes that are not zero")
 		}

@@ -389,7 +389,7 @@ func (w *whoLister) delegations(service uint32) (out []Origin) {
 		for kind, offset := range map[OriginKind]uint32{OriginUser: rec + delUserFirst, OriginGroup: rec + delGroupFirst} {
 			from := s.u32(offset)
 			for k := range s.u32(offset + 4) {
-				note(Origin{kind, s.str(s.listItem(from + k))})
+				note(Origin{kind, s.str(s.listItem(secNameLists, from+k))})
 			}
 		}
 	}

@@ -11,8 +11,8 @@ import (
 	"sallyport/e2e/hosttest"
 )
 
-// policies: eric is in team foo.
-const policies = `
+// rules are the policies without the issuers.
+const rules = `
 apiVersion: sallyport/v1
 kind: Policy
 metadata: {name: own-workspace}
@@ -37,9 +37,17 @@ spec:
   - {effect: allow, methods: [GET, POST], paths: ["/public/**"]}
 ---
 apiVersion: sallyport/v1
+kind: Policy
+metadata: {name: exact}
+spec:
+  rules:
+  - {effect: allow, methods: [GET], paths: ["/one/{slug}"]}
+  - {effect: allow, methods: [GET], paths: ["/root/**"], when: user.name == "root"}
+---
+apiVersion: sallyport/v1
 kind: Group
 metadata: {name: "system:authenticated"}
-spec: {policies: [own-workspace, admins, public]}
+spec: {policies: [own-workspace, admins, public, exact]}
 ---
 apiVersion: sallyport/v1
 kind: Group
@@ -52,29 +60,20 @@ type proxy struct {
 	upstream *upstream
 	envoy    *envoytest.Envoy
 	host     *hosttest.Host
-	address  string
-	// tokens replace words in what is sent: FOO of eric in team foo, BAR of bob
-	// in team bar, ODD of mallory in teams whose names are no names.
-	tokens *strings.Replacer
+	client
 }
 
 func startProxy(t *testing.T) *proxy {
 	t.Helper()
 	p := &proxy{upstream: startUpstream(t)}
-	p.host = hosttest.Start(t, "", "--insecure-dev-issuer", "--identity-headers")
+	p.host = hosttest.Start(t, "", "--identity-headers")
 	bootstrap := hosttest.Run(t, 0, "", "envoy", "config", "--push", "ecds", "--data-dir", p.host.DataDir,
 		"--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--xds", p.host.XDS, "--upstream", p.upstream.listener.Addr().String())
 	p.envoy = envoytest.Start(t, bootstrap)
 	p.address = p.envoy.Address("ingress")
-	mint := func(args ...string) string {
-		return strings.TrimSpace(hosttest.Run(t, 0, "", append([]string{"token", "mint", "--data-dir", p.host.DataDir}, args...)...))
-	}
-	p.tokens = strings.NewReplacer(
-		"$FOO", mint("--user", "eric", "--group", "foo"),
-		"$BAR", mint("--user", "bob", "--group", "bar"),
-		"$ODD", mint("--user", "mallory", "--claim", `groups=["*","",".","..","foo/../bar","**","{team}","foo bar","system:authenticated"]`),
-	)
-	generation := p.host.Apply(policies)
+	is := newIssuers(t)
+	p.tokens = is.tokens(t)
+	generation := p.host.Apply(is.policies(t))
 	p.envoy.Await("generation "+generation, 3*patience, func() error { return p.enforced(generation) })
 	p.upstream.take()
 	return p
@@ -84,12 +83,12 @@ func startProxy(t *testing.T) *proxy {
 // was left out.
 func (p *proxy) enforced(generation string) error {
 	for range 12 {
-		status, err := p.http1("GET /public/x HTTP/1.1\r\nhost: a\r\n\r\n")
+		a, err := p.http1("GET /public/x HTTP/1.1\r\nhost: a\r\n\r\n")
 		if err != nil {
 			return err
 		}
-		if status != 200 {
-			return fmt.Errorf("generation %s: a worker answers %d", generation, status)
+		if a.status != 200 {
+			return fmt.Errorf("generation %s: a worker answers %d", generation, a.status)
 		}
 	}
 	return nil
@@ -104,7 +103,7 @@ type attack struct {
 
 // refused sends all attacks side by side, since Envoy takes a second to close
 // what it refuses, and wants their statuses, and nothing at the upstream.
-func (p *proxy) refused(t *testing.T, attacks []attack, send func(string) (int, error)) {
+func (p *proxy) refused(t *testing.T, attacks []attack, send func(string) (answer, error)) {
 	t.Helper()
 	if len(attacks) == 0 {
 		t.Fatal("no attacks")
@@ -113,8 +112,8 @@ func (p *proxy) refused(t *testing.T, attacks []attack, send func(string) (int, 
 	g.SetLimit(32)
 	for _, a := range attacks {
 		g.Go(func() error {
-			if status, err := send(a.raw); err != nil || status != a.status {
-				t.Errorf("%s: status %d, want %d; %v", a.rule, status, a.status, err)
+			if got, err := send(a.raw); err != nil || got.status != a.status {
+				t.Errorf("%s: status %d, want %d; %v", a.rule, got.status, a.status, err)
 			}
 			return nil
 		})
@@ -130,11 +129,11 @@ type passed struct{ rule, raw, line string }
 
 // expectMember wants one message at the upstream, of the user eric, and nothing
 // in it that only the proxy may say.
-func (p *proxy) expectMember(t *testing.T, line string, status int, err error) {
+func (p *proxy) expectMember(t *testing.T, line string, a answer, err error) {
 	t.Helper()
 	seen := p.upstream.take()
-	if err != nil || status != 200 || len(seen) != 1 {
-		t.Fatalf("status %d, %d messages at the upstream; want one and 200: %v", status, len(seen), err)
+	if err != nil || a.status != 200 || len(seen) != 1 {
+		t.Fatalf("status %d, %d messages at the upstream; want one and 200: %v", a.status, len(seen), err)
 	}
 	m := seen[0]
 	if m.line != line {

@@ -2,6 +2,7 @@ package bypass
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -14,9 +15,11 @@ const patience = 10 * time.Second
 
 // upstream takes connections and keeps every byte that came in on them: what is
 // compared is what a server would have to make sense of, not what one of them
-// made of it. It answers each connection once, with 200.
+// made of it. It answers each connection once, with 200 and the line that it got.
 type upstream struct {
 	listener net.Listener
+
+	serving sync.WaitGroup // of connections
 
 	mu   sync.Mutex
 	seen []*message // guarded by mu; those that the proxy has ended
@@ -24,7 +27,8 @@ type upstream struct {
 
 // message is what came in on one connection.
 type message struct {
-	head string // up to the first empty line, in lower case
+	raw  string // up to the first empty line, as it came
+	head string // the same in lower case
 	line string // its first line as it came
 	body string // all behind it
 }
@@ -43,11 +47,14 @@ func startUpstream(t *testing.T) *upstream {
 			if err != nil {
 				return // closed
 			}
-			go u.serve(conn)
+			u.serving.Go(func() { u.serve(conn) })
 		}
 	}()
 	return u
 }
+
+// lineHeader is the answer's header with the request's line, quoted.
+const lineHeader = "x-line"
 
 const emptyLine = "\r\n\r\n"
 
@@ -68,17 +75,21 @@ func (u *upstream) serve(conn net.Conn) {
 	}
 	head, body, _ := strings.Cut(string(all), emptyLine)
 	line, _, _ := strings.Cut(head, "\r\n")
-	m := &message{head: strings.ToLower(head) + "\r\n", line: line, body: body}
+	m := &message{raw: head, head: strings.ToLower(head) + "\r\n", line: line, body: body}
 	u.mu.Lock()
 	u.seen = append(u.seen, m)
 	u.mu.Unlock()
-	_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\ncontent-length: 7\r\nconnection: close"+emptyLine+"reached")
+	_, _ = fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\ncontent-length: 7\r\nconnection: close\r\n%s: %+q"+emptyLine+"reached", lineHeader, line)
 	// The rest, until the proxy has taken the answer and closes.
 	rest, _ := io.ReadAll(conn)
 	u.mu.Lock()
 	m.body += string(rest)
 	u.mu.Unlock()
 }
+
+// wait waits until the proxy has closed all connections, so that every message
+// has its end.
+func (u *upstream) wait() { u.serving.Wait() }
 
 // take returns what came in since the last call.
 func (u *upstream) take() []*message {

@@ -6,11 +6,8 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -36,50 +33,34 @@ type Edge struct {
 }
 
 // Start starts a host with arguments for "sallyport serve", and an Envoy with two
-// workers and envoy/ecds.yaml.
+// workers to which it pushes by ECDS.
 func Start(t testing.TB, args ...string) *Edge {
+	t.Helper()
+	return StartBy(t, "ecds", args...)
+}
+
+// StartBy is Start with the way by which the Envoy gets snapshots, a value of
+// --push of "sallyport envoy config".
+func StartBy(t testing.TB, way string, args ...string) *Edge {
 	t.Helper()
 	upstream := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	t.Cleanup(upstream.Close)
 	host := hosttest.Start(t, "", args...)
-	envoy := envoytest.Start(t, bootstrap(t, host, upstream.Listener.Addr().String()))
+	envoy := envoytest.Start(t, Bootstrap(t, host, "--push", way, "--upstream", upstream.Listener.Addr().String()))
 	return &Edge{
 		Host: host, Envoy: envoy, Address: envoy.Address("ingress"),
 		single: http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: requestTimeout},
 	}
 }
 
-// bootstrap returns envoy/ecds.yaml with other addresses, and another module.
-func bootstrap(t testing.TB, host *hosttest.Host, upstream string) string {
+// Bootstrap returns what "sallyport envoy config" prints for a host, with more
+// arguments.
+func Bootstrap(t testing.TB, host *hosttest.Host, args ...string) string {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(envoytest.Root(t), "envoy", "ecds.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := string(b)
-	for old, value := range map[string]string{
-		"port_value: 10000":             "port_value: 0",
-		"port_value: 9901":              "port_value: 0",
-		"port_value: 8080":              "port_value: " + port(t, upstream),
-		"port_value: 8470":              "port_value: " + port(t, host.HTTP),
-		"port_value: 8471":              "port_value: " + port(t, host.XDS),
-		"/etc/sallyport/sallyport.wasm": hosttest.Module(t),
-	} {
-		if !strings.Contains(text, old) {
-			t.Fatalf("envoy/ecds.yaml has no %q", old)
-		}
-		text = strings.ReplaceAll(text, old, value)
-	}
-	return text
-}
-
-func port(t testing.TB, address string) string {
-	t.Helper()
-	_, port, err := net.SplitHostPort(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
+	return hosttest.Run(t, 0, "", append([]string{
+		"envoy", "config", "--data-dir", host.DataDir, "--host", host.HTTP, "--xds", host.XDS,
+		"--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--module", hosttest.Module(t),
+	}, args...)...)
 }
 
 // Request is what a client asks for.
@@ -130,6 +111,8 @@ type Answer struct {
 	Reason  string
 	User    string
 	Service string
+
+	Generation uint64 `json:",string"`
 }
 
 // Ask asks once. The request has a host of its own, by which the access log tells

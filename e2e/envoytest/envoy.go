@@ -289,3 +289,22 @@ func (e *Envoy) cleanup() {
 	}
 	e.t.Logf("the end of Envoy's log:\n%s", log)
 }
+
+// Refused runs Envoy with a bootstrap that it must refuse, and returns its log
+// when it has ended. One that goes on fails the test.
+func Refused(t testing.TB, bootstrap string) string {
+	t.Helper()
+	e := &Envoy{t: t, dir: t.TempDir(), exited: make(chan struct{})}
+	e.stdout, e.log = filepath.Join(e.dir, "stdout"), filepath.Join(e.dir, "log")
+	e.run(bootstrap, nil)
+	select {
+	case <-e.exited:
+	case <-time.After(readyTimeout):
+		e.Stop()
+		t.Fatalf("envoy: it did not refuse the bootstrap:\n%s", e.Log())
+	}
+	if e.cmd.ProcessState.Success() {
+		t.Errorf("envoy: it ended without an error:\n%s", e.Log())
+	}
+	return e.Log()
+}

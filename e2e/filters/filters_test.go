@@ -8,17 +8,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
-
-	"go.yaml.in/yaml/v3"
 
 	"sallyport/e2e/envoytest"
 	"sallyport/e2e/hosttest"
@@ -44,10 +46,10 @@ func upstream(t *testing.T) string {
 	return s.Listener.Addr().String()
 }
 
-// bootstrap is envoy/static.yaml with a listener for each of the filters, which
+// bootstrap is envoy/static.yaml, to which listeners for filters are added that
 // have the same vm_id and code. It lets pass what the tests send, where Envoy
 // itself would refuse it.
-func bootstrap(t *testing.T, filters map[string][]byte) string {
+func bootstrap(t *testing.T) *envoytest.Bootstrap {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join(envoytest.Root(t), "envoy", "static.yaml"))
 	if err != nil {
@@ -72,34 +74,7 @@ func bootstrap(t *testing.T, filters map[string][]byte) string {
 		}
 		text = []byte(strings.ReplaceAll(string(text), old, value))
 	}
-	var doc map[string]any
-	if err := yaml.Unmarshal(text, &doc); err != nil {
-		t.Fatal(err)
-	}
-	resources := doc["static_resources"].(map[string]any)
-	template, err := yaml.Marshal(resources["listeners"].([]any)[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	var listeners []any
-	for name, config := range filters {
-		var l map[string]any
-		if err := yaml.Unmarshal(template, &l); err != nil {
-			t.Fatal(err)
-		}
-		l["name"] = name
-		manager := l["filter_chains"].([]any)[0].(map[string]any)["filters"].([]any)[0].(map[string]any)["typed_config"].(map[string]any)
-		plugin := manager["http_filters"].([]any)[0].(map[string]any)["typed_config"].(map[string]any)["config"].(map[string]any)
-		plugin["name"] = name
-		plugin["configuration"].(map[string]any)["value"] = string(config)
-		listeners = append(listeners, l)
-	}
-	resources["listeners"] = listeners
-	out, err := yaml.Marshal(doc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(out)
+	return envoytest.ParseBootstrap(t, string(text))
 }
 
 // proxy is Envoy with several filters.
@@ -111,7 +86,11 @@ type proxy struct {
 
 func start(t *testing.T, filters map[string][]byte) *proxy {
 	t.Helper()
-	p := &proxy{Envoy: envoytest.Start(t, bootstrap(t, filters)), addresses: map[string]string{}}
+	b := bootstrap(t)
+	for name, config := range filters {
+		b.Add(name, func(l *envoytest.Listener) { l.Configure(config) })
+	}
+	p := &proxy{Envoy: envoytest.Start(t, b.Text()), addresses: map[string]string{}}
 	for name := range filters {
 		p.addresses[name] = p.Address(name)
 	}
@@ -219,4 +198,125 @@ func TestFiltersHaveTheirOwnPolicies(t *testing.T) {
 			}
 		}
 	}
+}
+
+// One filter's policy changes with each push, while requests come to it and to
+// others in its VM: each request is decided by the policy of its own filter, as it
+// was at the generation that the decision names.
+func TestPushesToOneFilterLeaveTheOthersAlone(t *testing.T) {
+	const pushes = 25
+	f := filtertest.NewFixture(t)
+	// /healthz is public in odd generations.
+	config := func(generation uint64) []byte {
+		c := f.Config(t, func(s *policydata.Source) {
+			s.Generation = generation
+			if generation%2 == 0 {
+				s.Groups = s.Groups[:1]
+			}
+		})
+		return c.AppendBinary(nil)
+	}
+	b := bootstrap(t)
+	discoveries := map[string]*envoytest.Discovery{}
+	for _, name := range []string{"changes", "open", "closed"} {
+		b.Add(name, func(l *envoytest.Listener) { discoveries[name] = l.Discover(t) })
+	}
+	p := &proxy{Envoy: envoytest.Start(t, b.Text()), addresses: map[string]string{}}
+	for name, d := range discoveries {
+		p.addresses[name] = p.Address(name)
+		d.Push(config(map[string]uint64{"changes": 1, "open": 1001, "closed": 2000}[name]), nil)
+	}
+	names, asked := slices.Sorted(maps.Keys(discoveries)), 0
+	p.Await("the first policies", 30*time.Second, func() error {
+		for range 12 * len(discoveries) { // to both workers
+			name := names[asked%len(names)]
+			asked++
+			if out, err := p.exchange(name, request(f, name)); err != nil || out.Status == http.StatusServiceUnavailable {
+				return fmt.Errorf("%s: %d, %w", name, out.Status, err)
+			}
+		}
+		return nil
+	})
+	before := len(p.AccessLog(asked))
+	asked = p.whilePushing(t, f, func() {
+		for generation := uint64(2); generation <= pushes; generation++ {
+			taken := discoveries["changes"].Taken(p.Envoy)
+			discoveries["changes"].Push(config(generation), nil)
+			p.Await("push", 30*time.Second, func() error {
+				if discoveries["changes"].Taken(p.Envoy) == taken {
+					return errors.New("not taken")
+				}
+				return nil
+			})
+		}
+	})
+	seen := map[string]map[string]bool{"changes": {}, "open": {}, "closed": {}}
+	for _, line := range p.AccessLog(before + asked)[before:] {
+		checkLine(t, line, seen)
+	}
+	if n := len(seen["changes"]); n < pushes/2 || len(seen["open"]) != 1 || len(seen["closed"]) != 1 {
+		t.Errorf("generations that decided: %d of the one that changes, %v, %v", n, seen["open"], seen["closed"])
+	}
+}
+
+// request asks a filter for /healthz, which tells the filter as its host.
+func request(f *filtertest.Fixture, filter string) [][2]string {
+	head := f.Request("GET", "/healthz")
+	head[3][1] = filter
+	return head
+}
+
+// whilePushing asks all filters, from several clients each, until push returns. It
+// returns how many requests there were.
+func (p *proxy) whilePushing(t *testing.T, f *filtertest.Fixture, push func()) int {
+	t.Helper()
+	stop := make(chan struct{})
+	var clients sync.WaitGroup
+	var asked atomic.Int64
+	for name := range p.addresses {
+		for range 2 {
+			clients.Go(func() {
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					if _, err := p.exchange(name, request(f, name)); err != nil {
+						t.Errorf("%s: %v", name, err)
+						return
+					}
+					asked.Add(1)
+				}
+			})
+		}
+	}
+	push()
+	close(stop)
+	clients.Wait()
+	return int(asked.Load())
+}
+
+// checkLine wants a decision to be that of its filter's generation.
+func checkLine(t *testing.T, line map[string]any, seen map[string]map[string]bool) {
+	t.Helper()
+	filter, _ := line["host"].(string)
+	state, _ := line["sallyport"].(string)
+	var d struct{ Reason, Generation string }
+	if err := json.Unmarshal([]byte(state), &d); err != nil || seen[filter] == nil {
+		t.Fatalf("line %v: %v", line, err)
+	}
+	generation, err := strconv.Atoi(d.Generation)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "no_token"
+	if generation%2 == 1 {
+		want = "allowed"
+	}
+	mine := map[string]bool{"changes": generation <= 1000, "open": generation == 1001, "closed": generation == 2000}[filter]
+	if d.Reason != want || !mine || (want == "allowed") != (line["status"] == 200.0) {
+		t.Errorf("%s: %v, %s", filter, line["status"], state)
+	}
+	seen[filter][d.Generation] = true
 }

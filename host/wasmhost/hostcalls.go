@@ -183,7 +183,7 @@ func proxyGetProperty(in *Instance, p params) Status {
 // Envoy keeps it in the filter state.
 const propertyPrefix = "wasm."
 
-// property answers what the plugin is called, what the filter set, and the few
+// property answers what plugin and proxy are called, what the filter set, and the few
 // attributes of a request that follow from its headers.
 func (in *Instance) property(path string) (string, bool) {
 	switch path {
@@ -191,6 +191,8 @@ func (in *Instance) property(path string) (string, bool) {
 		return in.module.rt.opts.PluginName, true
 	case "plugin_root_id", "plugin_vm_id":
 		return "", true
+	case "xds\x00node\x00id":
+		return in.module.rt.opts.NodeID, true
 	}
 	s := in.stream()
 	if s == nil {

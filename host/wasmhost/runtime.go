@@ -30,13 +30,17 @@ type Options struct {
 	// made where it doesn't exist. It holds machine code that will be run:
 	// nobody else may write there.
 	CacheDir string
-	// Now is the wall clock that the filter sees; time.Now if nil. The
-	// monotonic clock is always the real one.
+	// Now is the wall clock that the filter sees; time.Now if nil.
 	Now func() time.Time
+	// Monotonic is the monotonic clock that the filter sees, the same for all
+	// VMs; the real one if nil. Ticks and timeouts keep to the real one.
+	Monotonic func() time.Duration
 	// Env is the environment that the filter sees.
 	Env map[string]string
 	// PluginName is the property plugin_name.
 	PluginName string
+	// NodeID is the property xds.node.id, what the proxy is called.
+	NodeID string
 	// VMConfig is the VM's configuration, beside the plugin's.
 	VMConfig []byte
 	// Logger receives what filters log. Nothing is logged if nil.
@@ -167,6 +171,18 @@ func (r *Runtime) Metrics() []Metric { return r.metrics.snapshot() }
 // Metric returns the metric of a name.
 func (r *Runtime) Metric(name string) (Metric, bool) { return r.metrics.find(name) }
 
+// SharedData returns an entry of the data that all VMs share.
+func (r *Runtime) SharedData(key string) (value []byte, ok bool) {
+	v, ok := r.shared.value(key)
+	return []byte(v.value), ok
+}
+
+// SharedKeys returns the names of all entries, sorted.
+func (r *Runtime) SharedKeys() []string { return r.shared.keys() }
+
+// SetSharedData sets an entry, as another filter with the same vm_id could.
+func (r *Runtime) SetSharedData(key string, value []byte) { r.shared.set(key, string(value), 0) }
+
 // now is the wall clock of filters.
 func (r *Runtime) now() time.Time {
 	if r.opts.Now != nil {
@@ -231,7 +247,6 @@ func (m *Module) moduleConfig(in *Instance) wazero.ModuleConfig {
 	config := wazero.NewModuleConfig().
 		WithName("").
 		WithStartFunctions("_initialize").
-		WithSysNanotime().
 		WithSysNanosleep().
 		WithRandSource(rand.Reader).
 		WithStdout(&lineWriter{in: in, level: LevelInfo}).
@@ -240,6 +255,11 @@ func (m *Module) moduleConfig(in *Instance) wazero.ModuleConfig {
 			now := m.rt.now()
 			return now.Unix(), int32(now.Nanosecond())
 		}, sys.ClockResolution(time.Microsecond.Nanoseconds()))
+	if monotonic := m.rt.opts.Monotonic; monotonic != nil {
+		config = config.WithNanotime(func() int64 { return monotonic().Nanoseconds() }, sys.ClockResolution(time.Microsecond.Nanoseconds()))
+	} else {
+		config = config.WithSysNanotime()
+	}
 	for _, name := range slices.Sorted(maps.Keys(m.rt.opts.Env)) {
 		config = config.WithEnv(name, m.rt.opts.Env[name])
 	}

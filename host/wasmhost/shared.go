@@ -1,6 +1,10 @@
 package wasmhost
 
-import "sync"
+import (
+	"maps"
+	"slices"
+	"sync"
+)
 
 // sharedStore is the data and the queues that all VMs of a Runtime share, as
 // VMs with one vm_id do in Envoy.
@@ -30,6 +34,12 @@ func (s *sharedStore) value(key string) (sharedValue, bool) {
 	defer s.mu.Unlock()
 	v, ok := s.data[key]
 	return v, ok
+}
+
+func (s *sharedStore) keys() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.data))
 }
 
 // set stores a value. A cas other than 0 must be the stored value's, if there

@@ -9,14 +9,18 @@
 //	  "token": {"header": "x-token"},
 //	  "remove_token": false,
 //	  "identity_headers": false,
-//	  "host": {"cluster": "sallyport_host", "authority": "sallyport"}
+//	  "host": {"cluster": "sallyport_host", "authority": "sallyport", "poll": false}
 //	}
 //
 // A snapshot needs trusted_keys. Without snapshot every request is answered
-// 503. host says where the filter asks for a key that a token names and the
-// snapshot does not have: a cluster of the proxy, and the Host header, which is
-// "sallyport" by default; without it no key is asked for. Unknown members are
-// refused.
+// 503. host is a cluster of the proxy, and the Host header, which is "sallyport"
+// by default. There the filter asks for a key that a token names and the
+// snapshot does not have, and reports what it enforces; without it neither is
+// done. With poll it also gets its snapshots from there, which needs
+// trusted_keys, and a snapshot in the configuration serves until the first of
+// them. See package pushapi. The proxy's token for the host is no part of the
+// configuration, which proxies show to whoever may see theirs. Unknown members
+// are refused.
 //
 // A host that pushes large snapshots sends the binary form: the text "SPCF",
 // the length of the JSON object as a little-endian uint32, the object, and
@@ -49,6 +53,7 @@ type Config struct {
 
 	HostCluster   string // the proxy's cluster that is the host; "": the filter asks nobody
 	HostAuthority string // the host's name in requests; "": DefaultAuthority
+	Poll          bool   // get snapshots from the host
 }
 
 // DefaultAuthority is the host's name in requests of the filter.
@@ -109,6 +114,9 @@ func parseJSON(text string, snapshot []byte) (Config, error) {
 	})
 	if err == nil && c.Snapshot != nil && len(c.TrustedKeys) == 0 {
 		err = errors.New("plugin configuration: trusted_keys: at least one key is required with a snapshot")
+	}
+	if err == nil && c.Poll && len(c.TrustedKeys) == 0 {
+		err = errors.New("plugin configuration: trusted_keys: at least one key is required to poll")
 	}
 	return c, err
 }
@@ -184,6 +192,10 @@ func (c *Config) host(value gjson.Result) error {
 	var err error
 	value.ForEach(func(name, v gjson.Result) bool {
 		switch {
+		case name.Str == "poll":
+			if err = readBool(v, &c.Poll); err != nil {
+				err = fmt.Errorf("poll: %w", err)
+			}
 		case v.Type != gjson.String || !isVisible(v.Str):
 			err = fmt.Errorf("%s: want a text of 1 to %d visible ASCII characters", name.Str, maxHostBytes)
 		case name.Str == "cluster":
@@ -280,6 +292,9 @@ func (c *Config) appendObject(out, snapshot []byte) []byte {
 		out = appendText(append(out, `,"host":{"cluster":`...), c.HostCluster)
 		if c.HostAuthority != "" {
 			out = appendText(append(out, `,"authority":`...), c.HostAuthority)
+		}
+		if c.Poll {
+			out = append(out, `,"poll":true`...)
 		}
 		out = append(out, '}')
 	}

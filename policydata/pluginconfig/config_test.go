@@ -22,6 +22,7 @@ var configs = map[string]pluginconfig.Config{
 	"cookie":   {TrustedKeys: [][]byte{{1}}, TokenCookie: "sid", IdentityHeaders: true},
 	"all":      {TrustedKeys: [][]byte{{1}}, Snapshot: []byte("SPCF"), TokenHeader: "a", RemoveToken: true, IdentityHeaders: true, HostCluster: "sallyport_host"},
 	"host":     {TrustedKeys: [][]byte{{1}}, HostCluster: `a"b\c`, HostAuthority: "host.example:8470"},
+	"poll":     {TrustedKeys: [][]byte{{1}}, Snapshot: []byte("fallback"), HostCluster: "sallyport_host", Poll: true},
 }
 
 func TestRoundTrip(t *testing.T) {
@@ -140,6 +141,9 @@ func TestParseRefuses(t *testing.T) {
 		{"host_authority_with_a_line_end", object(`"host":{"cluster":"a","authority":"b\r\nc: d"}`), "host: authority: want a text"},
 		{"host_authority_not_ASCII", object(`"host":{"cluster":"a","authority":"ü"}`), "host: authority: want a text"},
 		{"host_unknown", object(`"host":{"cluster":"a","path":"/"}`), "host: path: unknown member"},
+		{"host_poll_no_bool", object(`"host":{"cluster":"a","poll":"true"}`), "host: poll: want true or false"},
+		{"host_poll_without_cluster", object(`"host":{"poll":true}`), "host: want a cluster"},
+		{"host_poll_without_keys", `{"host":{"cluster":"a","poll":true}}`, "trusted_keys: at least one key is required to poll"},
 		{"binary_cut", "SPCF\x01\x00", "truncated"},
 		{"binary_length_beyond", binaryForm("{"+keys+"}", 1<<31, ""), "truncated"},
 		{"binary_without_object", binaryForm("", 0, ""), "plugin configuration: "},
@@ -173,7 +177,7 @@ func FuzzConfig(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if len(c.TrustedKeys) == 0 && c.Snapshot != nil || c.TokenHeader != "" && c.TokenCookie != "" {
+		if len(c.TrustedKeys) == 0 && (c.Snapshot != nil || c.Poll) || c.TokenHeader != "" && c.TokenCookie != "" {
 			t.Fatalf("%+v", c)
 		}
 		for _, again := range [][]byte{c.AppendJSON(nil), c.AppendBinary(nil)} {

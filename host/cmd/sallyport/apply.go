@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -20,6 +21,7 @@ func newApply() *cobra.Command {
 	var files, tests []string
 	var dryRun, prune, force bool
 	var output, named string
+	var wait time.Duration
 	cmd := &cobra.Command{
 		Use:   "apply -f PATH...",
 		Short: "Make the host's state what files say, all or nothing",
@@ -31,6 +33,9 @@ func newApply() *cobra.Command {
 			}
 			if err := required(cmd, "filename", wantPolicies); err != nil {
 				return err
+			}
+			if dryRun && wait > 0 {
+				return usageError(cmd, "--dry-run changes nothing that --wait could wait for")
 			}
 			c, err := newClient(cmd)
 			if err != nil {
@@ -58,7 +63,7 @@ func newApply() *cobra.Command {
 			if !dryRun && !result.Published {
 				fmt.Fprintf(cmd.ErrOrStderr(), "generation %d is committed and not published yet: the host's log says why\n", result.Generation)
 			}
-			return printAs(cmd.OutOrStdout(), output, result, func(w io.Writer) error {
+			err = printAs(cmd.OutOrStdout(), output, result, func(w io.Writer) error {
 				if dryRun {
 					if err := c.printDryRun(cmd, w, set, result.Changes); err != nil {
 						return err
@@ -66,6 +71,10 @@ func newApply() *cobra.Command {
 				}
 				return printChanges(w, result.Result, dryRun)
 			})
+			if err != nil {
+				return err
+			}
+			return c.awaitEnforced(cmd, result.Epoch, result.Generation, wait)
 		},
 	}
 	f := cmd.Flags()
@@ -75,6 +84,7 @@ func newApply() *cobra.Command {
 	addSetFlag(cmd, &named)
 	f.BoolVar(&prune, "prune", false, "delete what belongs to the set and no file describes, except what is reserved")
 	f.BoolVar(&force, "force", false, "change what is reserved, and with --set take what belongs to another set")
+	addWaitFlag(cmd, &wait)
 	f.StringVarP(&output, "output", "o", formTable, "table, json or yaml")
 	addClientFlags(cmd)
 	return cmd

@@ -230,6 +230,7 @@ func (f *getFlags) getRevocations(cmd *cobra.Command, c *client, r resource, que
 func newDelete() *cobra.Command {
 	var force bool
 	var output string
+	var wait time.Duration
 	cmd := &cobra.Command{
 		ValidArgsFunction: completeNames(true),
 
@@ -257,7 +258,7 @@ revoked token count again:
 			if err != nil {
 				return err
 			}
-			return printAs(cmd.OutOrStdout(), output, committed, func(w io.Writer) error {
+			err = printAs(cmd.OutOrStdout(), output, committed, func(w io.Writer) error {
 				for _, t := range list {
 					if _, err := fmt.Fprintf(w, "deleted %s\n", t.what); err != nil {
 						return err
@@ -266,9 +267,14 @@ revoked token count again:
 				_, err := fmt.Fprintf(w, "generation %d\n", committed.Generation)
 				return err
 			})
+			if err != nil {
+				return err
+			}
+			return c.awaitEnforced(cmd, committed.Epoch, committed.Generation, wait)
 		},
 	}
 	cmd.Flags().BoolVar(&force, "force", false, "delete reserved entities, too")
+	addWaitFlag(cmd, &wait)
 	addOutputFlag(cmd, &output)
 	addClientFlags(cmd)
 	return cmd

@@ -19,9 +19,11 @@ import (
 	"sallyport/host/internal/directory"
 	"sallyport/host/internal/issuerkeys"
 	"sallyport/host/internal/logins"
+	"sallyport/host/internal/proxyauth"
 	"sallyport/host/internal/publish"
 	"sallyport/host/internal/store"
 	"sallyport/policydata"
+	"sallyport/policydata/pushapi"
 )
 
 // maxCheckBytes bounds the body of a check.
@@ -42,9 +44,9 @@ type Options struct {
 	// development issuer's, where it is trusted. Empty: there are none.
 	FirstUserIssuer string
 
-	// ProxiesByCertificate has what is for proxies answered to who shows a client
-	// certificate, and metrics to these and to whom the policies allow them.
-	ProxiesByCertificate bool
+	// Proxies is what is for proxies. Where these must prove who they are, metrics
+	// are for who shows a certificate, or for whom the policies allow them.
+	Proxies Proxies
 }
 
 type api struct {
@@ -58,6 +60,10 @@ type api struct {
 	logins       *logins.Limiter
 	failedLogins *prometheus.CounterVec
 	keyWaits     chan struct{} // one for each request that waits for a key
+
+	pollers     *proxyauth.Gate
+	polls       *prometheus.CounterVec
+	polledBytes prometheus.Counter
 }
 
 // New returns the handler of all paths.
@@ -70,6 +76,7 @@ func New(o Options) http.Handler {
 func newHandler(o Options) (http.Handler, []string) {
 	a := &api{
 		Options: o, compiler: compile.New(), logins: logins.New(o.Now), keyWaits: make(chan struct{}, maxKeyWaits),
+		pollers: proxyauth.NewGate(MaxPollers),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sallyport_api_requests_total", Help: "Requests to the API by status class.",
 		}, []string{"code"}),
@@ -79,6 +86,7 @@ func newHandler(o Options) (http.Handler, []string) {
 		}, []string{"answer"}),
 	}
 	o.Registry.MustRegister(a.requests, a.failedLogins)
+	a.proxyMetrics()
 	mux := http.NewServeMux()
 	handle := func(method, path string, h http.HandlerFunc) {
 		a.routes = append(a.routes, method+" "+path)
@@ -91,11 +99,13 @@ func newHandler(o Options) (http.Handler, []string) {
 	handle(http.MethodGet, "/healthz", func(w http.ResponseWriter, _ *http.Request) { writeText(w, "ok\n") })
 	handle(http.MethodGet, "/readyz", a.ready)
 	metrics := promhttp.HandlerFor(o.Registry, promhttp.HandlerOpts{}).ServeHTTP
-	handle(http.MethodGet, "/metrics", a.forProxies(metrics, a.guarded(metrics)))
-	handle(http.MethodGet, ModulePath, a.forProxies(o.Module.serve, needsCertificate))
+	handle(http.MethodGet, "/metrics", a.byCertificate(metrics, a.guarded(metrics)))
+	handle(http.MethodGet, ModulePath, a.proxies(o.Module.serve))
+	handle(http.MethodGet, pushapi.SnapshotPath, a.proxies(a.snapshot))
+	handle(http.MethodPost, pushapi.ReportPath, a.proxies(a.report))
 	handle(http.MethodGet, OpenAPIPath, serveOpenAPI)
 	handle(http.MethodGet, SchemaPath, serveSchema)
-	handle(http.MethodPost, "/v1/keys", a.forProxies(a.findKey, needsCertificate))
+	handle(http.MethodPost, pushapi.KeysPath, a.proxies(a.findKey))
 	guarded(http.MethodGet, "/api/v1/generation", a.generation)
 	guarded(http.MethodPost, "/api/v1/apply", a.apply)
 	guarded(http.MethodPost, "/api/v1/check", a.check)
@@ -133,22 +143,16 @@ func sameOriginOnly(next http.Handler) http.Handler {
 	return protection.Handler(next)
 }
 
-// forProxies serves h to proxies, and calls otherwise for anybody else.
-func (a *api) forProxies(h, otherwise http.HandlerFunc) http.HandlerFunc {
-	if !a.ProxiesByCertificate {
-		return h
-	}
+// byCertificate serves h to who shows a certificate, and calls otherwise for
+// anybody else; where proxies need no proof, it serves h to all.
+func (a *api) byCertificate(h, otherwise http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
+		if !a.Proxies.Proof || proxyauth.Certificate(r.TLS) != nil {
 			h(w, r)
 			return
 		}
 		otherwise(w, r)
 	}
-}
-
-func needsCertificate(w http.ResponseWriter, _ *http.Request) {
-	fail(w, http.StatusForbidden, "this is for proxies, which show a client certificate")
 }
 
 func notFound(w http.ResponseWriter, _ *http.Request) {
@@ -186,11 +190,15 @@ func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func (a *api) generation(w http.ResponseWriter, _ *http.Request) {
 	current, _ := a.Publisher.Current()
-	writeJSON(w, map[string]string{
+	answer := map[string]string{
 		"epoch":      strconv.FormatUint(current.Version.Epoch, 10),
 		"generation": strconv.FormatUint(current.Version.Generation, 10),
 		"committed":  current.Version.Committed.UTC().Format(time.RFC3339),
-	})
+	}
+	if expires := current.Version.Expires; !expires.IsZero() {
+		answer["expires"] = expires.UTC().Format(time.RFC3339)
+	}
+	writeJSON(w, answer)
 }
 
 // check decides a request by the published snapshot.

@@ -24,15 +24,19 @@ import (
 	"sallyport/host/internal/condition"
 	"sallyport/host/internal/devissuer"
 	"sallyport/host/internal/directory"
+	"sallyport/host/internal/fleet"
 	"sallyport/host/internal/issuerkeys"
 	"sallyport/host/internal/jwks"
 	"sallyport/host/internal/keyfetch"
 	"sallyport/host/internal/manifest"
 	"sallyport/host/internal/model"
+	"sallyport/host/internal/poll"
+	"sallyport/host/internal/proxyauth"
 	"sallyport/host/internal/publish"
 	"sallyport/host/internal/signing"
 	"sallyport/host/internal/store/mem"
 	"sallyport/policydata"
+	"sallyport/policydata/pushapi"
 )
 
 var module = []byte("\x00asm\x01\x00\x00\x00")
@@ -45,6 +49,7 @@ type fixture struct {
 	directory *directory.Directory
 	publisher *publish.Publisher
 	keys      *issuerkeys.Keeper
+	proxies   api.Proxies
 	dev       *devissuer.Issuer
 	key       string // access key of the first user
 	secret    string
@@ -66,6 +71,8 @@ type options struct {
 	unpublished     bool // the publisher does not run
 	keyPolicy       keyfetch.Policy
 	firstUserIssuer string
+	proof           bool // proxies must prove who they are
+	streams         api.Streams
 }
 
 func newFixture(t *testing.T, o options) *fixture {
@@ -97,6 +104,9 @@ func newFixture(t *testing.T, o options) *fixture {
 	}
 	f.publisher, err = publish.New(publish.Options{
 		Directory: f.directory, Key: key, Extra: []policydata.Issuer{f.dev.Source()}, Logger: slog.New(slog.DiscardHandler),
+		Sinks: []publish.Sink{func(_ context.Context, p *publish.Published) error {
+			return f.proxies.Feed.Set(pushapi.Version{Epoch: p.Version.Epoch, Generation: p.Version.Generation}, p.Bytes)
+		}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -104,10 +114,14 @@ func newFixture(t *testing.T, o options) *fixture {
 	f.keys = issuerkeys.New(issuerkeys.Options{
 		Directory: f.directory, Client: keyfetch.New(o.keyPolicy), Logger: slog.New(slog.DiscardHandler),
 	})
+	f.proxies = api.Proxies{
+		Guard: proxyauth.New(proxyauth.Options{Directory: f.directory, Logger: slog.New(slog.NewTextHandler(f.log, nil)), Now: time.Now}),
+		Feed:  poll.New(poll.Options{}), Fleet: fleet.New(time.Now), Proof: o.proof, Streams: o.streams,
+	}
 	f.handler = api.New(api.Options{
 		Directory: f.directory, Store: f.store, Publisher: f.publisher, Keys: f.keys, Registry: prometheus.NewRegistry(),
 		Module: api.NewModule(module), Logger: slog.New(slog.NewTextHandler(f.log, nil)), Now: time.Now,
-		FirstUserIssuer: o.firstUserIssuer,
+		FirstUserIssuer: o.firstUserIssuer, Proxies: f.proxies,
 	})
 	if !o.unpublished {
 		f.publish(t)

@@ -13,6 +13,7 @@ import (
 	"sallyport/host/internal/issuerkeys"
 	"sallyport/host/internal/jwks"
 	"sallyport/host/internal/keyfetch"
+	"sallyport/host/internal/proxyauth"
 	"sallyport/policydata/token"
 )
 
@@ -34,7 +35,7 @@ type keyRequest struct {
 
 // findKey answers a proxy with the version of a snapshot that has a key, which is
 // fetched for that if need be.
-func (a *api) findKey(w http.ResponseWriter, r *http.Request) {
+func (a *api) findKey(w http.ResponseWriter, r *http.Request, _ proxyauth.Principal) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxKeyRequestBytes))
 	if err != nil {
 		failBody(w, err)

@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"net/http"
 	"time"
+
+	"sallyport/host/internal/proxyauth"
 )
 
 // ModulePath is where proxies fetch the filter.
@@ -23,7 +25,7 @@ func NewModule(b []byte) Module {
 	return Module{b, hex.EncodeToString(digest[:])}
 }
 
-func (m Module) serve(w http.ResponseWriter, r *http.Request) {
+func (m Module) serve(w http.ResponseWriter, r *http.Request, _ proxyauth.Principal) {
 	w.Header().Set("Content-Type", "application/wasm")
 	w.Header().Set("ETag", `"`+m.SHA256+`"`)
 	w.Header().Set("X-Checksum-Sha256", m.SHA256)

@@ -103,7 +103,7 @@ func documentSchemas() object {
 	}
 	schemas["Kind"] = object{"enum": kinds}
 	schemas["Document"] = object{"oneOf": documents, "discriminator": object{"propertyName": "kind", "mapping": mapping}}
-	for _, of := range []string{"Reference", "Credentials", "Revocation", "AuditRecord"} {
+	for _, of := range []string{"Reference", "Credentials", "Revocation", "AuditRecord", "ProxyToken"} {
 		schemas[of+"Page"] = pageOf(of)
 	}
 	return schemas
@@ -129,7 +129,7 @@ var problemText = map[int]string{
 	http.StatusPreconditionFailed:    "the entity is not as If-Match or If-None-Match says",
 	http.StatusRequestEntityTooLarge: "the body is too large",
 	http.StatusUnprocessableEntity:   "the documents are not as they should be; errors say where",
-	http.StatusTooManyRequests:       "too many failed logins",
+	http.StatusTooManyRequests:       "too many failed logins, or too many proxies",
 	http.StatusInternalServerError:   "nothing was changed; the host's log says why",
 	http.StatusServiceUnavailable:    "the host can't answer now",
 	http.StatusInsufficientStorage:   "nothing was changed: the host's disk is full",
@@ -189,8 +189,11 @@ func pathParameters(path string) (list []object) {
 // object returns the operation as the document has it.
 func (op operation) object() object {
 	o := object{"operationId": op.id(), "summary": op.summary, "tags": []string{op.tag}, "responses": op.responses()}
-	if op.open {
+	switch {
+	case op.open:
 		o["security"] = []object{}
+	case op.proxy: // none, on loopback
+		o["security"] = []object{{"proxyToken": []string{}}, {"proxyCertificate": []string{}}, {}}
 	}
 	var parameters []object
 	for _, name := range op.parameters {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"sallyport/host/internal/model"
+	"sallyport/policydata/pushapi"
 )
 
 // operation describes a route of the mux for the OpenAPI document.
@@ -14,6 +15,7 @@ type operation struct {
 	tag        string
 	summary    string
 	open       bool     // needs no credentials
+	proxy      bool     // is for proxies, which prove who they are otherwise
 	parameters []string // names of components, beside those of the path
 	body       object   // media types
 	answers    map[int]object
@@ -92,6 +94,7 @@ func operations() []operation {
 		list = append(list, listOperation(rel))
 	}
 	list = append(list, credentialOperations()...)
+	list = append(list, proxyTokenOperations()...)
 	list = append(list, revocationOperations()...)
 	return append(list, stateOperations()...)
 }
@@ -198,6 +201,8 @@ func stateOperations() []operation {
 		}),
 		guardedOperation(http.MethodPost, "/apply", "state", "Make the state what documents say, all or nothing",
 			jsonAnswer("Applied", "what became of each")).with("dryRun", "set", "prune", "force").taking(documents).changing(),
+		guardedOperation(http.MethodPost, "/rollback", "state", "Make the documents what they were at a generation, as a new one",
+			jsonAnswer("RolledBack", "what became of each")).taking(jsonBody("Rollback")).changing(),
 		guardedOperation(http.MethodPost, "/check", "decisions", "Decide a request by what is published",
 			jsonAnswer("Decision", "the decision")).taking(jsonBody("Query")),
 		guardedOperation(http.MethodPost, "/access", "decisions", "Say what somebody may do",
@@ -206,6 +211,8 @@ func stateOperations() []operation {
 			jsonAnswer("WhoAnswer", "a page of these")).taking(jsonBody("WhoQuery")),
 		guardedOperation(http.MethodPost, "/test", "decisions", "Run tests of policies on what is committed, or on documents",
 			jsonAnswer("TestReport", "what they found")).taking(documents).changing(),
+		guardedOperation(http.MethodGet, "/proxies", "proxies", "Say what proxies enforce", jsonAnswer("ProxyPage", "a page, in the order of instances")).
+			with(append(slices.Clone(paged), "generation", "lagging")...),
 		guardedOperation(http.MethodPost, "/issuers/{name}/refresh", "host", "Fetch an issuer's keys now",
 			jsonAnswer("KeyStatus", "how that went")),
 	}
@@ -215,6 +222,38 @@ func stateOperations() []operation {
 func openOperation(route, summary string, answers map[int]object, errs ...int) operation {
 	errs = append(errs, http.StatusBadRequest)
 	return operation{route: route, tag: "host", summary: summary, open: true, answers: answers, errors: errs}
+}
+
+// proxyOperation is an operation for proxies.
+func proxyOperation(route, summary string, answers map[int]object, errs ...int) operation {
+	op := openOperation(route, summary, answers, append(errs, http.StatusUnauthorized, http.StatusTooManyRequests, http.StatusServiceUnavailable)...)
+	op.tag, op.open, op.proxy = "proxies", false, true
+	return op
+}
+
+func snapshotAnswers() map[int]object {
+	whole := answer("a whole snapshot", pushapi.SnapshotType, object{}, "ETag")
+	difference := answer("what makes it of what the proxy has (RFC 3229)", pushapi.DeltaType, object{}, "ETag", "IM")
+	difference["headers"].(object)["Delta-Base"] = headerRef("DeltaBase")
+	for _, a := range []object{whole, difference} {
+		a["headers"].(object)["Content-Encoding"] = headerRef("ContentEncoding")
+	}
+	return map[int]object{
+		http.StatusOK: whole, http.StatusIMUsed: difference, http.StatusNotModified: {"description": "nothing newer came in time"},
+	}
+}
+
+func proxyTokenOperations() []operation {
+	const tag = "proxies"
+	created := map[int]object{http.StatusCreated: answer("it, with its text, this once", "application/json", schemaRef("ProxyToken"))}
+	return []operation{
+		guardedOperation(http.MethodGet, "/proxy-tokens", tag, "List the tokens by which proxies prove who they are",
+			jsonAnswer("ProxyTokenPage", "a page, in the order of ids")).with(paged...),
+		guardedOperation(http.MethodPost, "/proxy-tokens", tag, "Make a token for a proxy or a fleet", created).
+			taking(jsonBody("NewProxyToken")).changing(),
+		guardedOperation(http.MethodDelete, "/proxy-tokens/{name}", tag, "Revoke a token by its id",
+			jsonAnswer("Committed", "it counts no more")).changing(),
+	}
 }
 
 func hostOperations() []operation {
@@ -233,13 +272,17 @@ func hostOperations() []operation {
 		openOperation("GET /readyz", "Say whether there is a policy to push", text("there is", "text/plain"), http.StatusServiceUnavailable),
 		openOperation("GET /metrics", "Prometheus metrics", text("the metrics", "text/plain"), http.StatusUnauthorized, http.StatusForbidden,
 			http.StatusTooManyRequests, http.StatusServiceUnavailable),
-		openOperation("GET "+ModulePath, "The filter, for proxies", module, http.StatusForbidden),
+		proxyOperation("GET "+ModulePath, "The filter, for proxies", module),
+		proxyOperation("GET "+pushapi.SnapshotPath, "What comes after a version, as soon as it is there", snapshotAnswers()).
+			with("afterVersion", "refused", "wait", "ifNoneMatchTag", "aIM"),
+		proxyOperation("POST "+pushapi.ReportPath, "Say what a worker of a proxy enforces",
+			map[int]object{http.StatusNoContent: {"description": "noted"}}, http.StatusForbidden).taking(jsonBody("Report")),
 		openOperation("GET "+OpenAPIPath, "This document", text("this", "application/yaml")),
 		openOperation("GET "+SchemaPath, "JSON Schema of documents", map[int]object{
 			http.StatusOK: answer("the schema", "application/schema+json", object{"type": "object"}),
 		}),
-		openOperation("POST /v1/keys", "Have the host fetch a key that a proxy's snapshot does not have",
-			jsonAnswer("KeyAnswer", "a snapshot has it"), http.StatusForbidden, http.StatusNotFound, http.StatusServiceUnavailable).
+		proxyOperation("POST "+pushapi.KeysPath, "Have the host fetch a key that a proxy's snapshot does not have",
+			jsonAnswer("KeyAnswer", "a snapshot has it"), http.StatusNotFound).
 			taking(jsonBody("KeyRequest")),
 	}
 }

@@ -20,6 +20,7 @@ type Version struct {
 	Epoch      uint64
 	Generation uint64
 	Committed  time.Time
+	Expires    time.Time // zero: never
 }
 
 // String returns "<epoch>.<generation>".
@@ -71,6 +72,9 @@ func (c *Compiler) Source(state *model.State, v Version) (policydata.Source, err
 	defer c.mu.Unlock()
 	next := memory{map[conditionKey]*policydata.Expr{}, map[string][]policydata.Key{}, map[*model.IssuerKeys][]policydata.Key{}}
 	source := policydata.Source{Epoch: v.Epoch, Generation: v.Generation, Created: v.Committed.Unix()}
+	if !v.Expires.IsZero() {
+		source.Expires = v.Expires.Unix()
+	}
 	for _, p := range state.Policies {
 		policy, err := c.policy(p, &next)
 		if err != nil {

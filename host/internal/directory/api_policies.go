@@ -47,7 +47,7 @@ func viewing() []model.Rule {
 		apiRule("read", []string{http.MethodGet, http.MethodHead},
 			"/api/v1/users/**", "/api/v1/groups/**", "/api/v1/policies/**", "/api/v1/roles/**",
 			"/api/v1/services/**", "/api/v1/issuers/**", "/api/v1/credentials/**", "/api/v1/revocations/**",
-			"/api/v1/export", "/api/v1/audit", "/api/v1/generation", "/api/v1/proxies", "/metrics"),
+			"/api/v1/export", "/api/v1/audit", "/api/v1/generation", "/api/v1/proxies", "/api/v1/proxy-tokens", "/metrics"),
 		apiRule("decide", []string{http.MethodPost}, "/api/v1/check", "/api/v1/access", "/api/v1/who-can", "/api/v1/test"),
 	}
 }
@@ -61,7 +61,7 @@ func editing() []model.Rule {
 	return []model.Rule{
 		apiRule("write", []string{http.MethodPut, http.MethodPost, http.MethodDelete},
 			"/api/v1/users/*", "/api/v1/users/*/policies/**", "/api/v1/groups/**", "/api/v1/policies/**", "/api/v1/roles/**",
-			"/api/v1/services/*", "/api/v1/issuers/*", "/api/v1/issuers/*/refresh", "/api/v1/apply", "/api/v1/revocations/**"),
+			"/api/v1/services/*", "/api/v1/issuers/*", "/api/v1/issuers/*/refresh", "/api/v1/apply", "/api/v1/rollback", "/api/v1/revocations/**"),
 		own,
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"sallyport/host/internal/model"
+	"sallyport/host/internal/store"
 )
 
 // Options are the options of Apply.
@@ -104,7 +105,11 @@ func (d *Directory) write(ctx context.Context, o Options, docsOf func(*model.Sta
 		if err != nil {
 			return nil, err
 		}
-		next, err := d.applied(prev.state, docs, o)
+		var gone []model.Key
+		if o.Prune {
+			gone = Undescribed(prev.state, docs, o.Set, o.Force)
+		}
+		next, err := d.applied(prev.state, docs, gone, o)
 		if err != nil {
 			return nil, err
 		}
@@ -118,7 +123,7 @@ func (d *Directory) write(ctx context.Context, o Options, docsOf func(*model.Sta
 		}
 		return &change{state: next}, o.judge(next)
 	}
-	img, err := d.run(ctx, plan, o.DryRun)
+	img, err := d.run(ctx, func(_ store.Reader, prev *image) (*change, error) { return plan(prev) }, o.DryRun)
 	if err != nil {
 		return Result{}, err
 	}
@@ -126,25 +131,25 @@ func (d *Directory) write(ctx context.Context, o Options, docsOf func(*model.Sta
 }
 
 // run runs plan, and commits unless it is for show.
-func (d *Directory) run(ctx context.Context, plan func(*image) (*change, error), dryRun bool) (*image, error) {
+func (d *Directory) run(ctx context.Context, plan func(store.Reader, *image) (*change, error), dryRun bool) (img *image, err error) {
 	if !dryRun {
-		return d.update(ctx, plan)
+		return d.updateReading(ctx, plan)
 	}
-	img, err := d.view(ctx)
-	if err != nil {
-		return nil, err
-	}
-	_, err = plan(img)
+	err = d.store.View(ctx, func(r store.Reader) error {
+		if img, err = d.read(r); err != nil {
+			return fmt.Errorf("load the directory: %w", err)
+		}
+		_, err := plan(r, img)
+		return err
+	})
 	return img, err
 }
 
-// applied returns the state that docs make of prev.
-func (d *Directory) applied(prev *model.State, docs []model.Entity, o Options) (*model.State, error) {
+// applied returns the state that docs make of prev, without what is gone.
+func (d *Directory) applied(prev *model.State, docs []model.Entity, gone []model.Key, o Options) (*model.State, error) {
 	claimed, problems := o.claims(prev, docs)
-	next := prev.With(docs).InSet(o.Set, claimed)
-	if o.Prune {
-		next = next.Without(Undescribed(prev, docs, o.Set, o.Force))
-	}
+	next := prev.With(docs).InSet(o.Set, claimed).Without(gone)
+	problems = append(problems, reservedAmong(prev, gone, o)...)
 	times := make(map[model.Key]int, len(docs))
 	for _, e := range docs {
 		times[model.KeyOf(e)]++
@@ -173,6 +178,18 @@ func (d *Directory) applied(prev *model.State, docs []model.Entity, o Options) (
 		return nil, problems
 	}
 	return next, err
+}
+
+// reservedAmong refuses to delete what is reserved, unless by force.
+func reservedAmong(s *model.State, gone []model.Key, o Options) (problems model.Problems) {
+	for _, k := range gone {
+		if e, ok := s.Get(k); ok && e.Meta().Reserved && !o.Force {
+			problems = append(problems, model.Problem{
+				Kind: k.Kind, Name: k.Name, Field: "metadata.name", Text: ErrReserved.Error(),
+			})
+		}
+	}
+	return problems
 }
 
 // Delete deletes the entity that k names, its credentials, and all references to

@@ -47,7 +47,7 @@ func (d *Directory) Load(ctx context.Context) (Revision, error) {
 func (img *image) revision() Revision {
 	return Revision{
 		Epoch: img.Epoch, Generation: img.Generation,
-		Created: time.Unix(img.Created, 0).UTC(), State: img.state,
+		Created: time.Unix(img.Created, 0).UTC(), MaxAge: time.Duration(img.MaxAge) * time.Second, State: img.state,
 	}
 }
 
@@ -109,15 +109,25 @@ type change struct {
 	bootstrap bool                         // the first user was made
 	// apiPolicies is an apiPoliciesVersion, whose policies were made.
 	apiPolicies int
-	collect     bool   // look for what counts for nothing once more
-	epoch       uint64 // that begins; 0: none does
-	part        string // of the host, if it is no actor's write
+
+	proxyTokens map[string]*storedProxyToken // by id; nil: withdrawn
+	collect     bool                         // look for what counts for nothing once more
+	epoch       uint64                       // that begins; 0: none does
+	part        string                       // of the host, if it is no actor's write
+	back        uint64                       // the generation that is gone back to; 0: none is
+	maxAge      *int64                       // in seconds; nil: as it was
 }
 
 // update runs plan on the last image and commits what it returns; nil is
 // nothing to commit. It returns the image that is now the last. Like the closure
 // of a store's Update, plan may be run more than once.
 func (d *Directory) update(ctx context.Context, plan func(*image) (*change, error)) (*image, error) {
+	return d.updateReading(ctx, func(_ store.Reader, prev *image) (*change, error) { return plan(prev) })
+}
+
+// updateReading is update for a plan that reads more of the store than an image
+// has.
+func (d *Directory) updateReading(ctx context.Context, plan func(store.Reader, *image) (*change, error)) (*image, error) {
 	var img *image
 	committed := false
 	err := d.store.Update(ctx, func(tx store.Tx) error {
@@ -125,7 +135,7 @@ func (d *Directory) update(ctx context.Context, plan func(*image) (*change, erro
 		if err != nil {
 			return fmt.Errorf("load the directory: %w", err)
 		}
-		c, err := plan(prev)
+		c, err := plan(tx, prev)
 		if err != nil {
 			return err
 		}
@@ -177,16 +187,20 @@ func (d *Directory) commit(tx store.Tx, prev *image, c *change, actor Actor) (*i
 	for _, key := range slices.Sorted(maps.Keys(c.extra)) {
 		w.put(key, c.extra[key])
 	}
+	w.proxyTokens(c)
 	state := *c.state
 	state.Keys = w.issuerKeys(prev.state, c)
 	next := &image{
 		storedGeneration: storedGeneration{
 			Epoch: max(prev.Epoch, c.epoch), Generation: prev.Generation + 1, Created: d.now().Unix(),
-			Bootstrapped: prev.Bootstrapped || c.bootstrap, Commit: newID(),
+			Bootstrapped: prev.Bootstrapped || c.bootstrap, Commit: newID(), MaxAge: prev.MaxAge,
 			APIPolicies: max(prev.APIPolicies, c.apiPolicies),
 		},
 		state: &state,
 		index: c.index(prev, diffs),
+	}
+	if c.maxAge != nil {
+		next.MaxAge = *c.maxAge
 	}
 	bound, err := d.bound(prev, c, &state, diffs)
 	if err != nil {
@@ -218,6 +232,13 @@ func (c *change) index(prev *image, diffs []difference) index {
 	}
 	for id, cred := range c.added {
 		e.addCredential(id, cred)
+	}
+	for id, t := range c.proxyTokens {
+		if t == nil {
+			e.proxyTokens.delete(id)
+		} else {
+			e.proxyTokens.put(id, *t)
+		}
 	}
 	return e.done()
 }

@@ -13,10 +13,11 @@ type index struct {
 	credentials *table[credential] // by access key id
 	owned       *table[[]string]   // access key ids, sorted, by the entity key of who has them
 	users       [userFields]*table[[]string]
+	proxyTokens *table[storedProxyToken] // by id
 }
 
 func newIndex() index {
-	x := index{credentials: &table[credential]{}, owned: &table[[]string]{}}
+	x := index{credentials: &table[credential]{}, owned: &table[[]string]{}, proxyTokens: &table[storedProxyToken]{}}
 	for i := range x.users {
 		x.users[i] = &table[[]string]{}
 	}
@@ -60,10 +61,11 @@ type indexEdit struct {
 	credentials *tableEdit[credential]
 	owned       *tableEdit[[]string]
 	users       [userFields]*tableEdit[[]string]
+	proxyTokens *tableEdit[storedProxyToken]
 }
 
 func (x *index) edit() *indexEdit {
-	e := &indexEdit{credentials: x.credentials.edit(), owned: x.owned.edit()}
+	e := &indexEdit{credentials: x.credentials.edit(), owned: x.owned.edit(), proxyTokens: x.proxyTokens.edit()}
 	for i, t := range x.users {
 		e.users[i] = t.edit()
 	}
@@ -71,7 +73,7 @@ func (x *index) edit() *indexEdit {
 }
 
 func (e *indexEdit) done() index {
-	x := index{credentials: e.credentials.done(), owned: e.owned.done()}
+	x := index{credentials: e.credentials.done(), owned: e.owned.done(), proxyTokens: e.proxyTokens.done()}
 	for i, t := range e.users {
 		x.users[i] = t.done()
 	}

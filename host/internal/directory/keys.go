@@ -8,10 +8,13 @@ import (
 
 // Keys. Names hold no "/", so that a key has one reading.
 const (
-	authPrefix    = "auth/"
-	auditPrefix   = authPrefix + "audit/"
-	formatKey     = "meta/format"
-	generationKey = "meta/generation"
+	authPrefix  = "auth/"
+	auditPrefix = authPrefix + "audit/"
+	// Tokens of proxies, by their ids. They belong to no entity.
+	proxyTokensPrefix = authPrefix + "proxytokens/"
+	formatKey         = "meta/format"
+	generationKey     = "meta/generation"
+	contentPrefix     = "meta/audit-content/"
 
 	credentialsSegment = "credentials"
 	revokedSegment     = "revoked"

@@ -20,7 +20,10 @@ type Revision struct {
 	Epoch      uint64
 	Generation uint64    // 0: nothing was committed yet
 	Created    time.Time // when the generation was committed, in whole seconds
-	State      *model.State
+	// MaxAge is for how long proxies go by the generation, in whole seconds; 0:
+	// until they have another.
+	MaxAge time.Duration
+	State  *model.State
 }
 
 // storedGeneration is the value of generationKey.
@@ -35,6 +38,8 @@ type storedGeneration struct {
 	Bootstrapped bool `json:"bootstrapped,omitempty"`
 	// APIPolicies is the apiPoliciesVersion of the policies that were made.
 	APIPolicies int `json:"apiPolicies,omitempty"`
+	// MaxAge is Revision's, in seconds.
+	MaxAge int64 `json:"maxAge,omitempty"`
 	// Audit is the number of the last audit record.
 	Audit uint64 `json:"audit,omitempty"`
 }
@@ -99,6 +104,7 @@ type loader struct {
 	credentials map[string]credential
 	revoked     []policydata.RevokedToken
 	keys        map[string]*model.IssuerKeys
+	proxyTokens map[string]storedProxyToken
 	dangling    []string
 }
 
@@ -112,11 +118,15 @@ func load(r store.Reader) (*image, error) {
 		references:  map[model.Key]map[string]string{},
 		credentials: map[string]credential{},
 		keys:        map[string]*model.IssuerKeys{},
+		proxyTokens: map[string]storedProxyToken{},
 	}
 	// An entity's key is not always before those below it ("a!" is between "a"
 	// and "a/"), and relations need both ends.
 	for _, entities := range []bool{true, false} {
 		for _, p := range pairs {
+			if strings.HasPrefix(p.Key, proxyTokensPrefix) {
+				continue // see proxyTokenPairs
+			}
 			key, ok := parseKey(p.Key)
 			if !ok {
 				return nil, fmt.Errorf("key %q: unknown layout, perhaps of a later version", p.Key)
@@ -128,6 +138,9 @@ func load(r store.Reader) (*image, error) {
 				return nil, fmt.Errorf("key %q: %w", p.Key, err)
 			}
 		}
+	}
+	if err := l.proxyTokenPairs(pairs); err != nil {
+		return nil, err
 	}
 	if err := l.services(); err != nil {
 		return nil, err
@@ -286,6 +299,9 @@ func (l *loader) index() index {
 	}
 	for id, c := range l.credentials {
 		e.addCredential(id, c)
+	}
+	for id, t := range l.proxyTokens {
+		e.proxyTokens.put(id, t)
 	}
 	return e.done()
 }

@@ -2,6 +2,7 @@ package directory
 
 import (
 	"hash/maphash"
+	"iter"
 	"maps"
 )
 
@@ -22,6 +23,26 @@ func shardOf(key string) uint64 { return maphash.String(tableSeed, key) % tableS
 func (t *table[V]) get(key string) (V, bool) {
 	v, ok := t.shards[shardOf(key)][key]
 	return v, ok
+}
+
+func (t *table[V]) len() (n int) {
+	for _, shard := range t.shards {
+		n += len(shard)
+	}
+	return n
+}
+
+// all returns keys and values, in no order.
+func (t *table[V]) all() iter.Seq2[string, V] {
+	return func(yield func(string, V) bool) {
+		for _, shard := range t.shards {
+			for key, v := range shard {
+				if !yield(key, v) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // edit returns a copy to change.

@@ -10,6 +10,9 @@ import (
 	"strconv"
 	"strings"
 	"text/template"
+
+	"sallyport/policydata/pluginconfig"
+	"sallyport/policydata/pushapi"
 )
 
 // Options are the values that differ from one place to the next. A field left
@@ -19,13 +22,13 @@ type Options struct {
 	Listen     string   // ip:port, port 0 for any free one; default "127.0.0.1:10000"
 	Admin      string   // ip:port, loopback only, port 0 for any free one; default "127.0.0.1:9901"
 	Upstream   string   // host:port; default "127.0.0.1:8080"
-	Host       string   // host:port of the host's HTTP service, for ECDS only; default "127.0.0.1:8470"
+	Host       string   // host:port of the host's HTTP service, for ECDS and Poll; default "127.0.0.1:8470"
 	XDS        string   // host:port of the host's xDS service, for ECDS only; default "127.0.0.1:8471"
 	ModulePath string   // of the filter's module on the proxy; default "/etc/sallyport/sallyport.wasm"
 	Keys       []string // that sign snapshots: base64 of DER (SubjectPublicKeyInfo, RFC 5280 section 4.1), P-256
-	Snapshot   []byte   // for Static only
+	Snapshot   []byte   // for Static, and for Poll to begin with
 
-	// TLS to the host, for ECDS only: files in PEM on the proxy. HostCA has the
+	// TLS to the host, for ECDS and Poll: files in PEM on the proxy. HostCA has the
 	// authorities of the host's certificate; "": plain text. Cert and Key are what
 	// the proxy shows.
 	HostCA, Cert, Key string
@@ -57,14 +60,33 @@ var templates = template.Must(template.New("").
 // from the host, and answers 503 until it has got one.
 func ECDS(o Options) (string, error) {
 	if len(o.Snapshot) > 0 {
-		return "", errors.New("envoy configuration: a snapshot belongs to the static one only")
+		return "", errors.New("envoy configuration: with ECDS the snapshot comes from the host")
 	}
-	return render("ecds.yaml", o)
+	return render("ecds.yaml", o, byECDS)
+}
+
+// Poll returns the bootstrap of a proxy whose filter polls the host for
+// snapshots. Until it has got one, it goes by o.Snapshot, and without that it
+// answers 503.
+func Poll(o Options) (string, error) {
+	if len(o.Keys) == 0 && len(o.Snapshot) > 0 {
+		return "", errors.New("envoy configuration: a snapshot needs the keys that may sign it")
+	}
+	return render("poll.yaml", o, byPoll)
 }
 
 // Static returns the bootstrap of a proxy that needs no host: the snapshot is
 // part of it. Without a snapshot the proxy starts and answers 503.
-func Static(o Options) (string, error) { return render("static.yaml", o) }
+func Static(o Options) (string, error) { return render("static.yaml", o, inText) }
+
+// way is how a proxy gets snapshots.
+type way int
+
+const (
+	inText way = iota
+	byECDS
+	byPoll
+)
 
 // values are what the templates see.
 type values struct {
@@ -74,7 +96,17 @@ type values struct {
 	ModulePath                         string
 	Configuration                      string
 	HostCA, Cert, Key                  string
+	way                                way
 }
+
+// UsesHost reports whether the proxy knows of a host.
+func (v values) UsesHost() bool { return v.way != inText }
+
+// Poll reports whether the filter polls it for snapshots.
+func (v values) Poll() bool { return v.way == byPoll }
+
+// TokenVariable names the variable of the environment with the proxy's token.
+func (values) TokenVariable() string { return pushapi.TokenVariable }
 
 // TransportSocket returns TLS to a cluster of the host, "" for plain text.
 func (v values) TransportSocket(name string, host address) (string, error) {
@@ -107,8 +139,8 @@ type address struct {
 	Port uint16
 }
 
-func render(name string, o Options) (string, error) {
-	v, err := o.values()
+func render(name string, o Options, w way) (string, error) {
+	v, err := o.values(w)
 	if err != nil {
 		return "", fmt.Errorf("envoy configuration: %w", err)
 	}
@@ -119,8 +151,9 @@ func render(name string, o Options) (string, error) {
 	return text.String(), nil
 }
 
-func (o Options) values() (values, error) {
+func (o Options) values(w way) (values, error) {
 	v := values{
+		way:         w,
 		NodeID:      or(o.NodeID, DefaultNodeID),
 		HostCluster: HostCluster,
 		ModulePath:  or(o.ModulePath, DefaultModulePath),
@@ -150,23 +183,25 @@ func (o Options) values() (values, error) {
 		return values{}, fmt.Errorf("admin address %s is not a loopback address", v.Admin.Host)
 	}
 	var err error
-	v.Configuration, err = pluginConfiguration(o.Keys, o.Snapshot)
+	v.Configuration, err = o.pluginConfiguration(w)
 	return v, err
 }
 
 // pluginConfiguration is the filter's configuration in JSON. Without a snapshot
 // the filter answers 503.
-func pluginConfiguration(keys []string, snapshot []byte) (string, error) {
-	for i, k := range keys {
-		if der, err := base64.StdEncoding.DecodeString(k); err != nil || len(der) == 0 {
+func (o Options) pluginConfiguration(w way) (string, error) {
+	c := pluginconfig.Config{Snapshot: o.Snapshot}
+	for i, k := range o.Keys {
+		der, err := base64.StdEncoding.DecodeString(k)
+		if err != nil || len(der) == 0 {
 			return "", fmt.Errorf("trusted key %d is not the base64 of a key", i)
 		}
+		c.TrustedKeys = append(c.TrustedKeys, der)
 	}
-	text, err := json.Marshal(struct {
-		TrustedKeys []string `json:"trusted_keys"`
-		Snapshot    []byte   `json:"snapshot,omitempty"`
-	}{append([]string{}, keys...), snapshot})
-	return string(text), err
+	if w == byPoll {
+		c.HostCluster, c.Poll = HostCluster, true
+	}
+	return string(c.AppendJSON(nil)), nil
 }
 
 // parseAddress splits host:port. An address to bind to is a number, and its port

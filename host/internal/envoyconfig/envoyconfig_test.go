@@ -18,6 +18,7 @@ var update = flag.Bool("update", false, "write the files of envoy/ anew")
 func TestFilesOfRepositoryAreTheDefaults(t *testing.T) {
 	for name, print := range map[string]func(Options) (string, error){
 		"ecds.yaml":   ECDS,
+		"poll.yaml":   Poll,
 		"static.yaml": Static,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -98,6 +99,7 @@ func TestValuesArriveAsTheyAre(t *testing.T) {
 	static.Snapshot = []byte{0, 0xff, '"'}
 	ecdsText, ecdsErr := ECDS(hostile)
 	staticText, staticErr := Static(static)
+	pollText, pollErr := Poll(static)
 	for _, tt := range []struct {
 		name   string
 		doc    any
@@ -106,6 +108,7 @@ func TestValuesArriveAsTheyAre(t *testing.T) {
 	}{
 		{"ecds", parse(t, ecdsText, ecdsErr), filterPath("config_discovery", "default_config", "config"), `{"trusted_keys":["a2V5"]}`},
 		{"static", parse(t, staticText, staticErr), filterPath("typed_config", "config"), `{"trusted_keys":["a2V5"],"snapshot":"AP8i"}`},
+		{"poll", parse(t, pollText, pollErr), filterPath("typed_config", "config"), `{"trusted_keys":["a2V5"],"snapshot":"AP8i","host":{"cluster":"sallyport_host","poll":true}}`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			plugin := at(t, tt.doc, tt.plugin...)
@@ -128,17 +131,21 @@ func TestValuesArriveAsTheyAre(t *testing.T) {
 }
 
 // What must hold for the proxy to be safe, whatever else changes in the texts.
-func TestBothTextsAreClosed(t *testing.T) {
+func TestAllTextsAreClosed(t *testing.T) {
 	ecdsText, ecdsErr := ECDS(Options{})
 	staticText, staticErr := Static(Options{})
+	pollText, pollErr := Poll(Options{})
+	const nothing = `{"trusted_keys":[]}`
 	for _, tt := range []struct {
 		name   string
 		text   string
 		err    error
 		plugin []any
+		want   string
 	}{
-		{"ecds", ecdsText, ecdsErr, filterPath("config_discovery", "default_config", "config")},
-		{"static", staticText, staticErr, filterPath("typed_config", "config")},
+		{"ecds", ecdsText, ecdsErr, filterPath("config_discovery", "default_config", "config"), nothing},
+		{"static", staticText, staticErr, filterPath("typed_config", "config"), nothing},
+		{"poll", pollText, pollErr, filterPath("typed_config", "config"), `{"trusted_keys":[],"host":{"cluster":"sallyport_host","poll":true}}`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			doc := parse(t, tt.text, tt.err)
@@ -150,7 +157,7 @@ func TestBothTextsAreClosed(t *testing.T) {
 				{at(t, plugin, "failure_policy"), "FAIL_RELOAD"},
 				{at(t, plugin, "allow_on_headers_stop_iteration"), false},
 				{at(t, plugin, "vm_config", "vm_id"), "sallyport"},
-				{at(t, plugin, "configuration", "value"), `{"trusted_keys":[]}`},
+				{at(t, plugin, "configuration", "value"), tt.want},
 				{at(t, manager, "normalize_path"), false},
 				{at(t, manager, "merge_slashes"), false},
 				{at(t, manager, "path_with_escaped_slashes_action"), "KEEP_UNCHANGED"},
@@ -184,7 +191,7 @@ func TestBadOptionsAreRefused(t *testing.T) {
 		{"admin beyond loopback", Options{Admin: "0.0.0.0:9901"}, "not a loopback address"},
 		{"key that is no base64", Options{Keys: []string{"-----BEGIN"}}, "trusted key 0"},
 		{"empty key", Options{Keys: []string{""}}, "trusted key 0"},
-		{"snapshot in the ECDS text", Options{Snapshot: []byte{1}}, "static one only"},
+		{"snapshot in the ECDS text", Options{Snapshot: []byte{1}}, "comes from the host"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			text, err := ECDS(tt.o)

@@ -20,6 +20,7 @@ func (s *Server) collect(ctx context.Context, tick <-chan time.Time) {
 		}
 		for what, remove := range map[string]func(context.Context) (int, error){
 			"revoked tokens that have expired":      s.directory.CollectRevoked,
+			"tokens of proxies that have expired":   s.directory.CollectProxyTokens,
 			"keys of what was deleted in the store": s.directory.Collect,
 			"old audit records": func(ctx context.Context) (int, error) {
 				return s.directory.TrimAudit(ctx, s.config.Audit)

@@ -10,11 +10,13 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 
+	"sallyport/host/internal/proxyauth"
 	"sallyport/host/internal/tlsfiles"
 )
 
 // listen opens the listeners. Beyond loopback, nothing is served in plain text,
-// and xDS only to who shows a certificate: a snapshot says who may do what.
+// and what is for proxies only to who proves to be one: a snapshot says who may
+// do what.
 func (s *Server) listen(ctx context.Context) (err error) {
 	c := &s.config
 	if c.TLSCertFile != "" || c.TLSKeyFile != "" {
@@ -25,17 +27,14 @@ func (s *Server) listen(ctx context.Context) (err error) {
 	} else if c.ClientCAFile != "" {
 		return errors.New("TLS: authorities of clients are of use only with a certificate and its key")
 	}
-	httpNeeds, xdsNeeds := "", ""
+	needs := ""
 	if s.tls == nil {
-		httpNeeds = "without TLS (--tls-cert, --tls-key)"
+		needs = "without TLS (--tls-cert, --tls-key)"
 	}
-	if c.ClientCAFile == "" {
-		xdsNeeds = "unless proxies show certificates (--tls-cert, --tls-key, --client-ca)"
-	}
-	if s.http, err = listen(ctx, "HTTP", c.HTTPAddr, httpNeeds); err != nil {
+	if s.http, err = listen(ctx, "HTTP", c.HTTPAddr, needs); err != nil {
 		return err
 	}
-	s.grpc, err = listen(ctx, "xDS", c.XDSAddr, xdsNeeds)
+	s.grpc, err = listen(ctx, "xDS", c.XDSAddr, needs)
 	return err
 }
 
@@ -65,23 +64,30 @@ func onLoopback(l net.Listener) bool {
 	return ok && tcp.IP.IsLoopback()
 }
 
-// proxiesByCertificate reports whether what is for proxies is for who shows a
-// certificate: where there are authorities for these, and beyond loopback.
-func (s *Server) proxiesByCertificate() bool {
-	return s.config.ClientCAFile != "" || !onLoopback(s.http)
+// needsProof reports whether proxies that come to a listener must prove who they
+// are: beyond loopback, and where there is something to prove it by or the
+// operator wants it.
+func (s *Server) needsProof(l net.Listener) bool {
+	return s.config.RequireProxyAuth || s.config.ClientCAFile != "" || !onLoopback(l)
 }
 
+// maxXDSStreams bounds the streams of proxies.
+const maxXDSStreams = 4096
+
 func (s *Server) grpcOptions() []grpc.ServerOption {
-	if s.tls == nil {
-		return nil
+	options := []grpc.ServerOption{
+		grpc.StreamInterceptor(s.guard.Streams(s.needsProof(s.grpc), proxyauth.NewGate(maxXDSStreams))),
 	}
-	return []grpc.ServerOption{grpc.Creds(credentials.NewTLS(s.tls.Config(tlsfiles.MustShow, "h2")))}
+	if s.tls != nil {
+		options = append(options, grpc.Creds(credentials.NewTLS(s.tls.Config("h2"))))
+	}
+	return options
 }
 
 func (s *Server) serveHTTP(web *http.Server) error {
 	if s.tls == nil {
 		return web.Serve(s.http)
 	}
-	web.TLSConfig = s.tls.Config(tlsfiles.MayShow, "h2", "http/1.1")
+	web.TLSConfig = s.tls.Config("h2", "http/1.1")
 	return web.ServeTLS(s.http, "", "")
 }

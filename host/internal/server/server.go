@@ -22,10 +22,13 @@ import (
 	"sallyport/host/internal/directory"
 	"sallyport/host/internal/envoyconfig"
 	"sallyport/host/internal/filterwasm"
+	"sallyport/host/internal/fleet"
 	"sallyport/host/internal/issuerkeys"
 	"sallyport/host/internal/jwks"
 	"sallyport/host/internal/keyfetch"
 	"sallyport/host/internal/model"
+	"sallyport/host/internal/poll"
+	"sallyport/host/internal/proxyauth"
 	"sallyport/host/internal/publish"
 	"sallyport/host/internal/signing"
 	"sallyport/host/internal/store"
@@ -33,7 +36,9 @@ import (
 	"sallyport/host/internal/tlsfiles"
 	"sallyport/host/internal/xds"
 	"sallyport/policydata"
+	"sallyport/policydata/delta"
 	"sallyport/policydata/pluginconfig"
+	"sallyport/policydata/pushapi"
 )
 
 // Config configures a Server.
@@ -43,10 +48,13 @@ type Config struct {
 	XDSAddr  string // ECDS
 
 	// Files in PEM for TLS on both addresses; none: plain text, on loopback only.
-	// Who proxies are they prove by certificates of ClientCAFile, without which
-	// xDS is on loopback only.
+	// Who proxies are they prove by certificates of ClientCAFile, or by tokens.
 	TLSCertFile, TLSKeyFile string
 	ClientCAFile            string
+
+	// RequireProxyAuth has proxies prove who they are on loopback, too. Beyond it,
+	// and with a ClientCAFile, they must in any case.
+	RequireProxyAuth bool
 
 	Module []byte // the filter's wasm
 
@@ -62,6 +70,10 @@ type Config struct {
 	// Filter settings that go with every push.
 	RemoveToken     bool
 	IdentityHeaders bool
+
+	// SnapshotMaxAge is for how long proxies go by what is pushed; 0: until they
+	// have something newer. It is MinMaxAge or more.
+	SnapshotMaxAge time.Duration
 
 	// Audit bounds the audit records that are kept.
 	Audit directory.AuditLimits
@@ -87,11 +99,15 @@ type Server struct {
 	key       *signing.Key
 	module    string // path of the filter's file for proxies
 	xds       *xds.Server
+	guard     *proxyauth.Guard
+	feed      *poll.Feed
+	fleet     *fleet.Registry
 	tls       *tlsfiles.Source // nil: plain text
 	http      net.Listener
 	grpc      net.Listener
 	registry  *prometheus.Registry
 	metrics   *metrics
+	freshness *freshness
 }
 
 // Checks are the rules of documents that live outside package model.
@@ -123,6 +139,9 @@ func New(ctx context.Context, c Config) (_ *Server, err error) {
 	if c.Logger == nil {
 		return nil, errors.New("a logger is required")
 	}
+	if err := checkMaxAge(c.SnapshotMaxAge); err != nil {
+		return nil, err
+	}
 	bolted, err := bolt.Open(c.DataDir, 0)
 	if err != nil {
 		return nil, err
@@ -144,14 +163,42 @@ func New(ctx context.Context, c Config) (_ *Server, err error) {
 	}
 	s.registry, s.metrics = newMetrics()
 	s.registry.MustRegister(s.keys)
-	s.xds = xds.New(xds.Options{Logger: c.Logger, Hooks: s.metrics.hooks()})
+	s.newPushes()
 	if s.publisher, err = s.newPublisher(); err != nil {
 		return nil, err
 	}
 	if err := s.listen(ctx); err != nil {
 		return nil, err
 	}
-	return s, s.ensureAdmin(ctx)
+	if err := s.ensureAdmin(ctx); err != nil {
+		return nil, err
+	}
+	s.freshness = s.newFreshness()
+	s.freshness.look(ctx) // so that the first snapshot that is published is fresh
+	return s, nil
+}
+
+// newPushes makes what serves proxies.
+func (s *Server) newPushes() {
+	log := s.config.Logger
+	s.guard = proxyauth.New(proxyauth.Options{Directory: s.directory, Logger: log, Now: time.Now})
+	s.fleet = fleet.New(time.Now)
+	s.feed = poll.New(poll.Options{Delta: s.delta, Failed: func(err error) {
+		log.Error("no delta between two snapshots: the whole one is sent", "error", err)
+	}})
+	s.xds = xds.New(xds.Options{Logger: log, Hooks: s.metrics.hooks(), Proxy: func(ctx context.Context) (identity, node string) {
+		p := proxyauth.From(ctx)
+		return p.Identity, p.Instance
+	}})
+}
+
+// delta makes the signed delta between two snapshots.
+func (s *Server) delta(base, target []byte) ([]byte, error) {
+	body, err := delta.Make(base, target)
+	if err != nil {
+		return nil, err
+	}
+	return s.key.Sign(body)
 }
 
 // issuerPolicy returns how the keys of issuers may be fetched.
@@ -225,9 +272,13 @@ func (s *Server) ensureAPIPolicies(ctx context.Context) error {
 	return err
 }
 
-// push hands a snapshot to xDS.
+// push hands a snapshot to who polls and to xDS.
 func (s *Server) push(_ context.Context, p *publish.Published) error {
 	s.metrics.published(p)
+	version := pushapi.Version{Epoch: p.Version.Epoch, Generation: p.Version.Generation}
+	if err := s.feed.Set(version, p.Bytes); err != nil {
+		return err
+	}
 	return s.xds.Set(p.Version.String(), xds.FilterConfig{
 		PluginConfiguration: s.PluginConfiguration(p),
 		ModulePath:          s.module,
@@ -280,6 +331,10 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		s.keys.Run(ctx)
 		return nil
 	})
+	g.Go(func() error {
+		s.guard.Run(ctx)
+		return nil
+	})
 	g.Go(func() error { return s.xds.Serve(ctx, s.grpc, s.grpcOptions()...) })
 	g.Go(func() error {
 		ticker := time.NewTicker(collectEvery)
@@ -287,11 +342,20 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		s.collect(ctx, ticker.C)
 		return nil
 	})
+	g.Go(func() error {
+		ticker := time.NewTicker(lookEvery)
+		defer ticker.Stop()
+		s.freshness.run(ctx, ticker.C)
+		return nil
+	})
 	web := &http.Server{
 		Handler: api.New(api.Options{
 			Directory: s.directory, Store: s.store, Publisher: s.publisher, Keys: s.keys, Registry: s.registry,
 			Module: api.NewModule(s.config.Module), Logger: s.config.Logger, Now: time.Now,
-			FirstUserIssuer: s.firstUserIssuer(), ProxiesByCertificate: s.proxiesByCertificate(),
+			FirstUserIssuer: s.firstUserIssuer(),
+			Proxies: api.Proxies{
+				Guard: s.guard, Proof: s.needsProof(s.http), Feed: s.feed, Fleet: s.fleet, Streams: s.xds.Status,
+			},
 		}),
 		// "OPTIONS *" is decided like any other request.
 		DisableGeneralOptionsHandler: true,
@@ -316,6 +380,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	})
 	g.Go(func() error {
 		<-ctx.Done()
+		s.feed.Stop() // or polls would hold the shutdown up
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 		defer cancel()
 		if web.Shutdown(stop) != nil {

@@ -3,6 +3,7 @@
 package signing
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -108,10 +109,12 @@ func (k *Key) ID() string {
 	return hex.EncodeToString(digest[:8])
 }
 
-// Sign completes a snapshot's body (policydata.Build) to a snapshot.
+// Sign completes a snapshot's body (policydata.Build) to a snapshot. It is
+// deterministic (RFC 6979), so that hosts with one store and one key publish the
+// same bytes under the same entity tag.
 func (k *Key) Sign(body []byte) ([]byte, error) {
 	digest := sha256.Sum256(body)
-	sig, err := ecdsa.SignASN1(rand.Reader, k.private, digest[:])
+	sig, err := k.private.Sign(nil, digest[:], crypto.SHA256)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"time"
 )
@@ -129,31 +130,24 @@ func sameStamps(a, b []stamp) bool {
 	return true
 }
 
-// Clients says what clients show.
-type Clients int
-
-// What clients show, where there are authorities for it.
-const (
-	MayShow  Clients = iota // a certificate, or none
-	MustShow                // a certificate
-)
-
-// Config returns the configuration of a server that speaks these protocols.
-func (s *Source) Config(clients Clients, protocols ...string) *tls.Config {
+// Config returns the configuration of a server that speaks these protocols. Where
+// there are authorities for it, clients may show a certificate; whether they must
+// is for whoever serves them to say.
+func (s *Source) Config(protocols ...string) *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		NextProtos: protocols,
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-			return s.config(clients, protocols), nil
+			return s.config(protocols), nil
 		},
 	}
 }
 
-func (s *Source) config(clients Clients, protocols []string) *tls.Config {
+func (s *Source) config(protocols []string) *tls.Config {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m := s.current()
-	use := fmt.Sprint(clients, protocols)
+	use := strings.Join(protocols, " ")
 	if c, ok := m.configs[use]; ok {
 		return c
 	}
@@ -161,9 +155,6 @@ func (s *Source) config(clients Clients, protocols []string) *tls.Config {
 	c := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: protocols, Certificates: []tls.Certificate{m.cert}}
 	if m.clients != nil {
 		c.ClientCAs, c.ClientAuth = m.clients, tls.VerifyClientCertIfGiven
-		if clients == MustShow {
-			c.ClientAuth = tls.RequireAndVerifyClientCert
-		}
 	}
 	m.configs[use] = c
 	return c

@@ -27,7 +27,7 @@ type fixture struct {
 	addr      string
 }
 
-func newFixture(t *testing.T, clients tlsfiles.Clients, files func(f *fixture, cert, key string) tlsfiles.Files) *fixture {
+func newFixture(t *testing.T, files func(f *fixture, cert, key string) tlsfiles.Files) *fixture {
 	t.Helper()
 	f := &fixture{dir: t.TempDir()}
 	f.authority = tlsfilestest.NewAuthority(t, f.dir, "ca")
@@ -37,7 +37,7 @@ func newFixture(t *testing.T, clients tlsfiles.Clients, files func(f *fixture, c
 		t.Fatal(err)
 	}
 	f.source = source
-	l, err := tls.Listen("tcp", "127.0.0.1:0", source.Config(clients, "x"))
+	l, err := tls.Listen("tcp", "127.0.0.1:0", source.Config("x"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,18 +102,16 @@ func (f *fixture) talk(t *testing.T, certFile, keyFile string) (string, error) {
 
 func TestClients(t *testing.T) {
 	for name, tt := range map[string]struct {
-		clients tlsfiles.Clients
-		files   func(*fixture, string, string) tlsfiles.Files
-		nobody  bool // whether it may connect
-		ours    bool
-		others  bool
+		files  func(*fixture, string, string) tlsfiles.Files
+		nobody bool // whether it may connect
+		ours   bool
+		others bool
 	}{
-		"no authorities: certificates don't matter":       {tlsfiles.MustShow, serverOnly, true, true, true},
-		"a certificate may be shown, and must be of ours": {tlsfiles.MayShow, withClients, true, true, false},
-		"a certificate must be shown":                     {tlsfiles.MustShow, withClients, false, true, false},
+		"no authorities: certificates don't matter":       {serverOnly, true, true, true},
+		"a certificate may be shown, and must be of ours": {withClients, true, true, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := newFixture(t, tt.clients, tt.files)
+			f := newFixture(t, tt.files)
 			check := func(who string, want bool, cert, key string) {
 				t.Helper()
 				if _, err := f.talk(t, cert, key); (err == nil) != want {
@@ -130,7 +128,7 @@ func TestClients(t *testing.T) {
 }
 
 func TestChangedFilesAreReadAgain(t *testing.T) {
-	f := newFixture(t, tlsfiles.MustShow, withClients)
+	f := newFixture(t, withClients)
 	proxyCert, proxyKey := f.authority.Issue(t, f.dir, "proxy")
 	serial := func() string {
 		t.Helper()
@@ -226,7 +224,7 @@ func TestOpenRefuses(t *testing.T) {
 
 // TestOldTLSIsRefused: TLS 1.1 and older have no secure form.
 func TestOldTLSIsRefused(t *testing.T) {
-	f := newFixture(t, tlsfiles.MayShow, serverOnly)
+	f := newFixture(t, serverOnly)
 	conn, err := net.Dial("tcp", f.addr)
 	if err != nil {
 		t.Fatal(err)

@@ -10,6 +10,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"sallyport/policydata/pushapi"
 )
 
 const (
@@ -77,6 +79,8 @@ func (c FilterConfig) resource() (*anypb.Any, error) {
 			VmId:    ResourceName,
 			Runtime: runtimeV8,
 			Code:    &corev3.AsyncDataSource{Specifier: &corev3.AsyncDataSource_Local{Local: code}},
+			// Part of the VM's key, so as in the bootstraps that we print.
+			EnvironmentVariables: &wasmv3.EnvironmentVariables{HostEnvKeys: []string{pushapi.TokenVariable}},
 		}},
 	}})
 	if err != nil {

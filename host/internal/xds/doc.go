@@ -26,6 +26,7 @@
 // # Trust
 //
 // This package authenticates nobody. Who serves it on more than loopback passes
-// transport credentials to [Server.Serve] or registers it with a gRPC server
-// that has them.
+// transport credentials and an interceptor to [Server.Serve], and says by
+// Options.Proxy who it is. A stream whose proof is for one node alone is ended
+// when it says that it is another.
 package xds

@@ -36,6 +36,10 @@ type Options struct {
 	Logger *slog.Logger     // nil: nothing is logged
 	Hooks  Hooks            // counters
 	Now    func() time.Time // nil: time.Now
+
+	// Proxy says whose stream a context is of, and which node alone that may say
+	// it is, "" for any. Nil: nobody's.
+	Proxy func(ctx context.Context) (identity, node string)
 }
 
 // Hooks are called as things happen, from several goroutines at once; a nil one
@@ -54,6 +58,7 @@ type Server struct {
 	log   *slog.Logger
 	hooks Hooks
 	now   func() time.Time
+	proxy func(ctx context.Context) (identity, node string)
 
 	mu      sync.Mutex
 	current *push         // nil until the first Set
@@ -74,6 +79,7 @@ func New(o Options) *Server {
 		log:     o.Logger,
 		hooks:   o.Hooks,
 		now:     o.Now,
+		proxy:   o.Proxy,
 		changed: make(chan struct{}),
 		streams: make(map[*proxyStream]struct{}),
 	}
@@ -82,6 +88,9 @@ func New(o Options) *Server {
 	}
 	if s.now == nil {
 		s.now = time.Now
+	}
+	if s.proxy == nil {
+		s.proxy = func(context.Context) (string, string) { return "", "" }
 	}
 	return s
 }

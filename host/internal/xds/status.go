@@ -18,8 +18,11 @@ const (
 
 // NodeStatus is what a connected proxy has said last.
 type NodeStatus struct {
-	Node    string // node.id of its bootstrap; it need not be unique
-	Address string // where its connection comes from
+	Identity string // of who it proved to be, see package proxyauth
+	Node     string // node.id of its bootstrap; it need not be unique
+	Address  string // where its connection comes from
+	// Subscribed is true while it asks for our resource.
+	Subscribed bool
 	// Acked is the version that its main thread runs, as far as it has said so:
 	// on a new stream the one that it brings along. "" if it runs none.
 	Acked string
@@ -75,6 +78,12 @@ func (s *Server) noteRequest(p *proxyStream, r *discoveryv3.DiscoveryRequest) {
 	if id := r.GetNode().GetId(); id != "" {
 		p.status.Node = clip(id, maxNodeBytes)
 	}
+}
+
+func (s *Server) noteSubscribed(p *proxyStream, subscribed bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p.status.Subscribed = subscribed
 }
 
 // noteHolds takes in what a proxy brings along on a new stream.

@@ -24,6 +24,7 @@ type discoveryStream interface {
 type proxyStream struct {
 	server *Server
 	grpc   discoveryStream
+	only   string     // the only node that it may be; "": any
 	status NodeStatus // guarded by Server.mu
 
 	typeURL    string // of requests that name none; "" on ADS
@@ -42,6 +43,8 @@ func (s *Server) serveStream(g discoveryStream, typeURL string) error {
 	if from, ok := peer.FromContext(g.Context()); ok {
 		p.status.Address = from.Addr.String()
 	}
+	p.status.Identity, p.only = s.proxy(g.Context())
+	p.status.Node = clip(p.only, maxNodeBytes)
 	s.open(p)
 	defer s.close(p)
 
@@ -118,6 +121,9 @@ func (p *proxyStream) handle(r *discoveryv3.DiscoveryRequest) error {
 	if typeURL == "" {
 		return status.Error(codes.InvalidArgument, "a request over ADS needs a type URL")
 	}
+	if id := r.GetNode().GetId(); p.only != "" && id != "" && id != p.only {
+		return status.Errorf(codes.PermissionDenied, "this token is of the node %q alone", p.only)
+	}
 	p.server.noteRequest(p, r)
 	if typeURL != TypeURL {
 		return nil
@@ -128,6 +134,7 @@ func (p *proxyStream) handle(r *discoveryv3.DiscoveryRequest) error {
 	}
 	wasSubscribed := p.subscribed
 	p.subscribed = wants(r.GetResourceNames())
+	p.server.noteSubscribed(p, p.subscribed)
 	if p.subscribed && !wasSubscribed {
 		// Who subscribes again has dropped what it had.
 		p.sent = nil

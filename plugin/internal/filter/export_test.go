@@ -11,6 +11,8 @@ const (
 	MaxWaiting = maxWaiting
 	MaxAsked   = maxAsked
 	MaxRefused = maxRefused
+
+	WaitingTickMillis = waitingTickMillis
 )
 
 // Configure does what the start of another plugin context of the VM does: the

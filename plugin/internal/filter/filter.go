@@ -1,28 +1,39 @@
 package filter
 
 import (
+	"errors"
 	"fmt"
-	"runtime"
 
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm/types"
 
-	"sallyport/plugin/internal/native"
-	"sallyport/policydata"
 	"sallyport/policydata/authorize"
 	"sallyport/policydata/pluginconfig"
-	"sallyport/policydata/token"
+	"sallyport/policydata/pushapi"
 )
 
 // New returns the filter, to be set as the VM's context.
-func New() types.VMContext { return &vmContext{lastGood: map[string]*enforcer{}} }
+func New() types.VMContext {
+	return &vmContext{
+		self:      newWorker(),
+		lastGood:  map[string]*enforcer{},
+		feeds:     map[string]*feed{},
+		reporters: map[string]*reporter{},
+	}
+}
 
 type vmContext struct {
 	types.DefaultVMContext
 
+	self worker
+
 	// lastGood is what each plugin last enforced in this VM, by plugin name. A
 	// configuration comes as a new plugin context, so it has to outlive these.
 	lastGood map[string]*enforcer
+
+	plugins   []*pluginContext // that can reach a host, by the time of their configuration
+	feeds     map[string]*feed // by key
+	reporters map[string]*reporter
 }
 
 // NewPluginContext is called for each plugin configuration.
@@ -38,16 +49,20 @@ type pluginContext struct {
 	name     string
 	enforcer *enforcer
 	room     waitingRoom
+	feed     *feed     // nil: snapshots come by configuration
+	reporter *reporter // nil: not configured
+	period   uint32    // of ticks, in milliseconds; 0: none
 }
 
 // enforcer is a configuration at work. The zero enforcer has no engine and
 // denies everything.
 type enforcer struct {
-	config   pluginconfig.Config
-	snapshot *policydata.Snapshot
-	signer   []byte // the trusted key that signed the snapshot
-	engine   *authorize.Engine
-	metrics  *metrics
+	loaded
+	config  pluginconfig.Config
+	keys    trustedKeys
+	engine  *authorize.Engine
+	metrics *metrics
+	since   int64 // in milliseconds of the monotonic clock
 
 	state []byte // the decision as it was last handed to the proxy; kept for its room
 }
@@ -65,23 +80,90 @@ func (p *pluginContext) OnPluginStart(int) (status types.OnPluginStartStatus) {
 	}()
 	p.name = pluginName()
 	next, err := p.vm.configure(p.name, pluginConfiguration)
+	if err == nil {
+		err = p.start(next)
+	}
 	if err != nil {
 		proxywasm.LogError("sallyport: configuration refused: " + err.Error())
 		defineMetrics().refused()
+		p.vm.reporter(p.name).refuses(pushapi.Version{}, err.Error())
 		return types.OnPluginStartStatusFailed
 	}
-	p.enforcer = next
-	p.vm.lastGood[p.name] = next
-	next.metrics.generation(next.snapshot)
 	proxywasm.LogInfo("sallyport: enforcing snapshot " + version(next.snapshot))
 	return types.OnPluginStartStatusOK
+}
+
+var errNoTicks = errors.New("the proxy does not take the period of ticks")
+
+// start puts a configuration in force.
+func (p *pluginContext) start(e *enforcer) error {
+	if e.config.HostCluster != "" && !p.tick(firstTickMillis) && e.config.Poll {
+		return errNoTicks
+	}
+	p.enforcer = e
+	p.vm.lastGood[p.name] = e
+	e.metrics.generation(e.snapshot)
+	p.reporter = p.vm.reporter(p.name)
+	if e.config.HostCluster == "" {
+		return nil
+	}
+	if p.vm.self.badToken {
+		proxywasm.LogError("sallyport: " + pushapi.TokenVariable + " is no token: it is not sent")
+	}
+	p.vm.plugins = append(p.vm.plugins, p)
+	p.vm.join(p, e.since)
+	return nil
+}
+
+// OnTick does what is due: for requests that wait, and for the snapshots.
+func (p *pluginContext) OnTick() {
+	millis, ok := monotonic()
+	p.reviewAll(millis, ok)
+	if ok && p.reporter != nil && p.enforcer.config.HostCluster != "" {
+		protect(func() { p.vm.work(p, millis) })
+	}
+	p.tick(p.wantedPeriod())
+}
+
+// work does what is due for the plugins of p's name. Each part is done by one of
+// them.
+func (vm *vmContext) work(p *pluginContext, now int64) {
+	vm.forget(p)
+	if p.feed != nil && p.feed.driver() == p {
+		p.feed.step(now)
+	}
+	if vm.reports(p) {
+		p.reporter.report(p, now)
+	}
+}
+
+func (p *pluginContext) wantedPeriod() uint32 {
+	switch {
+	case len(p.room.requests) > 0:
+		return waitingTickMillis
+	case p.reporter != nil && p.enforcer.config.HostCluster != "":
+		return tickMillis
+	}
+	return 0
+}
+
+// tick sets the period of ticks.
+func (p *pluginContext) tick(milliseconds uint32) bool {
+	if p.period == milliseconds {
+		return true
+	}
+	if !setTick(milliseconds) {
+		return false
+	}
+	p.period = milliseconds
+	return true
 }
 
 // configure makes an enforcer of a plugin's configuration.
 func (vm *vmContext) configure(name string, configuration func() ([]byte, error)) (*enforcer, error) {
 	// What the configuration before left behind goes first: a wasm memory never
 	// shrinks, and a third less of it is in use after pushes of large snapshots.
-	runtime.GC()
+	collect()
 	raw, err := configuration()
 	if err != nil {
 		return nil, fmt.Errorf("reading it: %w", err)
@@ -90,29 +172,27 @@ func (vm *vmContext) configure(name string, configuration func() ([]byte, error)
 	if e.config, err = pluginconfig.Parse(raw); err != nil {
 		return nil, err
 	}
-	keys, err := parseTrustedKeys(e.config.TrustedKeys)
-	if err != nil {
+	if e.keys, err = parseTrustedKeys(e.config.TrustedKeys); err != nil {
 		return nil, err
 	}
 	if e.config.Snapshot != nil {
-		v := verifier{keys: keys}
-		if e.snapshot, err = policydata.Load(e.config.Snapshot, v.verify); err != nil {
+		if e.loaded, err = load(e.config.Snapshot, e.keys); err != nil {
 			return nil, err
 		}
-		e.signer = v.signer
 		e.config.Snapshot = nil // the snapshot has it
 	}
 	e.metrics = defineMetrics()
-	last := vm.lastGood[name]
-	if last == nil {
-		last = &enforcer{}
+	last, r := vm.lastGood[name], vm.reporter(name)
+	r.enforces()
+	if last != nil {
+		e.keepNewer(last, r)
 	}
-	e.keepNewer(last, keys)
-	source := authorize.TokenSource{Header: e.config.TokenHeader, Cookie: e.config.TokenCookie}
-	if e.engine, err = authorize.New(e.snapshot, source, token.WithSignatureFunc(native.VerifyToken)); err != nil {
+	if millis, ok := monotonic(); ok && e.config.Poll {
+		e.takeShared(name, millis)
+	}
+	if err = e.begin(last); err != nil {
 		return nil, err
 	}
-	e.engine.CacheTokens(last.engine)
 	return e, nil
 }
 
@@ -123,35 +203,20 @@ func (vm *vmContext) configure(name string, configuration func() ([]byte, error)
 //
 // A last snapshot whose key is no longer trusted does not count: another store's
 // generations say nothing about this one's, and a key may have been withdrawn
-// for a reason.
-func (e *enforcer) keepNewer(last *enforcer, keys trustedKeys) {
-	if !older(e.snapshot, last.snapshot) || !keys.contain(last.signer) {
-		return
-	}
-	proxywasm.LogWarn(fmt.Sprintf("sallyport: snapshot %s is older than %s, which stays", version(e.snapshot), version(last.snapshot)))
-	e.metrics.refused()
-	e.snapshot, e.signer = last.snapshot, last.signer
-}
-
-// older reports whether taking next would undo what last enforces. No snapshot
-// at all counts as older than any.
-func older(next, last *policydata.Snapshot) bool {
+// for a reason. The snapshot of a plugin that polls serves for a start and is
+// usually older, or of a version of which the host has said more since.
+func (e *enforcer) keepNewer(last *enforcer, r *reporter) {
 	switch {
-	case last == nil:
-		return false
-	case next == nil:
-		return true
-	case next.Epoch() != last.Epoch():
-		return next.Epoch() < last.Epoch()
+	case !e.keys.contain(last.signer):
+	case e.config.Poll && !older(last.snapshot, e.snapshot):
+		e.loaded = last.loaded
+	case older(e.snapshot, last.snapshot):
+		text := fmt.Sprintf("snapshot %s is older than %s, which stays", version(e.snapshot), version(last.snapshot))
+		proxywasm.LogWarn("sallyport: " + text)
+		e.metrics.refused()
+		r.refuses(e.version(), text)
+		e.loaded = last.loaded
 	}
-	return next.Generation() < last.Generation()
-}
-
-func version(s *policydata.Snapshot) string {
-	if s == nil {
-		return "none"
-	}
-	return fmt.Sprintf("%d.%d", s.Epoch(), s.Generation())
 }
 
 // NewHttpContext is called for each request.

@@ -39,8 +39,7 @@ func removeHeader(name string) error { return proxywasm.RemoveHttpRequestHeader(
 func setHeader(name, value string) error { return proxywasm.ReplaceHttpRequestHeader(name, value) }
 
 // respond answers the request itself. If even that fails, the request stays
-// paused, which is closed as well: Envoy holds its body back, too, unless
-// allow_on_headers_stop_iteration is set, which this filter must not have.
+// held, which is closed as well.
 func respond(a *answer) {
 	if err := proxywasm.SendHttpResponse(a.status, a.headers, a.body, -1); err != nil {
 		proxywasm.LogError("sallyport: the proxy did not take the response")
@@ -65,32 +64,79 @@ func setTick(milliseconds uint32) bool {
 	return proxywasm.SetTickPeriodMilliSeconds(milliseconds) == nil
 }
 
-// post sends JSON to a cluster. done gets the status of the answer and the first
-// bytes of its body; the status is "" where there was no answer.
-func post(cluster, authority, path string, body []byte, timeout uint32, done func(status string, body []byte)) error {
-	headers := [][2]string{
-		{":method", "POST"},
-		{":path", path},
-		{":authority", authority},
-		{"content-type", "application/json"},
+// response is the answer to a request of the filter's own. Its body can be read
+// until the function that got it returns.
+type response struct {
+	status  string // "" where there was no answer
+	headers [][2]string
+	size    int // of the body
+}
+
+// header returns the first value of a header; "" if there is none.
+func (r *response) header(name string) string {
+	for _, h := range r.headers {
+		if h[0] == name {
+			return h[1]
+		}
 	}
+	return ""
+}
+
+// body returns at most so many of the first bytes of the body.
+func (r *response) body(limit int) []byte {
+	if r.size == 0 {
+		return nil
+	}
+	b, err := proxywasm.GetHttpCallResponseBody(0, min(r.size, limit))
+	if err != nil {
+		return nil
+	}
+	return b
+}
+
+// send sends a request to a cluster. A panic in done is nobody's.
+func send(cluster string, headers [][2]string, body []byte, timeout uint32, done func(r *response)) error {
 	_, err := proxywasm.DispatchHttpCall(cluster, headers, body, nil, timeout, func(_, size, _ int) {
-		status, answer := "", []byte(nil)
-		if all, err := proxywasm.GetHttpCallResponseHeaders(); err == nil {
-			for _, h := range all {
-				if h[0] == ":status" {
-					status = h[1]
-				}
+		protect(func() {
+			r := &response{size: size}
+			if all, err := proxywasm.GetHttpCallResponseHeaders(); err == nil {
+				r.headers = all
+				r.status = r.header(":status")
 			}
-		}
-		if size > 0 {
-			if b, err := proxywasm.GetHttpCallResponseBody(0, min(size, maxAnswerBytes)); err == nil {
-				answer = b
-			}
-		}
-		done(status, answer)
+			done(r)
+		})
 	})
 	return err
+}
+
+// For setSharedData, instead of the number of an entry that was read.
+const (
+	whatever uint32 = 0         // sets in any case
+	absent   uint32 = 1<<32 - 1 // sets if there is no such entry; no entry has this number
+)
+
+// sharedData returns an entry that the VMs of a proxy share, and its number,
+// which each change changes. An entry that is not there is empty and absent.
+func sharedData(key string) (value []byte, number uint32, ok bool) {
+	value, number, err := proxywasm.GetSharedData(key)
+	if errors.Is(err, types.ErrorStatusNotFound) {
+		return nil, absent, true
+	}
+	return value, number, err == nil
+}
+
+// setSharedData sets an entry if it has still this number.
+func setSharedData(key string, value []byte, number uint32) bool {
+	return proxywasm.SetSharedData(key, value, number) == nil
+}
+
+// nodeID returns what the proxy is called; "" if it has no name.
+func nodeID() string {
+	id, err := proxywasm.GetProperty([]string{"xds", "node", "id"})
+	if err != nil {
+		return ""
+	}
+	return string(id)
 }
 
 // setFilterState hands the decision to access logs and other filters, as

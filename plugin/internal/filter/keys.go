@@ -3,13 +3,12 @@ package filter
 import (
 	"bytes"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/tidwall/gjson"
 
 	"sallyport/policydata"
-	"sallyport/policydata/pluginconfig"
+	"sallyport/policydata/pushapi"
 	"sallyport/policydata/token"
 )
 
@@ -31,7 +30,6 @@ const (
 	maxRefused = 256 // keys that are remembered as not there
 	waitMillis = 3000
 	callMillis = 2500 // of a question; less than a request waits
-	tickMillis = 10
 
 	// How long no request waits for a key of which the host says that there is
 	// none, and for one that just did not come.
@@ -63,18 +61,8 @@ type waitingRoom struct {
 type question struct {
 	waiting  int // requests
 	sent     bool
-	answered bool    // the answer is yes
-	version  ordinal // the snapshot that has the key
-}
-
-// ordinal orders snapshots.
-type ordinal struct{ epoch, generation uint64 }
-
-func (o ordinal) after(s *policydata.Snapshot) bool {
-	if s == nil {
-		return true
-	}
-	return o.epoch > s.Epoch() || o.epoch == s.Epoch() && o.generation > s.Generation()
+	answered bool            // the answer is yes
+	version  pushapi.Version // the snapshot that has the key
 }
 
 // await makes the request wait for the key that its token lacks, if that is all
@@ -113,7 +101,7 @@ func (p *pluginContext) admit(c *httpContext) bool {
 	if len(p.room.requests) == 0 {
 		// A tick belongs to the plugin; what comes next, to the request again,
 		// above all the answer where this has failed.
-		ticks := enter(p.id) && setTick(tickMillis)
+		ticks := enter(p.id) && p.tick(waitingTickMillis)
 		if !enter(c.id) || !ticks {
 			return false
 		}
@@ -181,18 +169,18 @@ func (r *waitingRoom) refuse(key keyName, until int64) {
 	r.refused[key] = until
 }
 
-// OnTick is called while requests wait.
-func (p *pluginContext) OnTick() {
-	millis, ok := monotonic()
+// reviewAll decides what waits and can be decided now. What comes next is the
+// plugin's again.
+func (p *pluginContext) reviewAll(millis int64, ok bool) {
+	if len(p.room.requests) == 0 {
+		return
+	}
 	protect(func() { p.ask(millis) })
 	newest := p.newest()
 	for _, c := range p.room.requests {
 		c.review(newest, millis, !ok || millis >= c.wait.until)
 	}
 	enter(p.id)
-	if len(p.room.requests) == 0 {
-		setTick(0)
-	}
 }
 
 // newest is by what requests that wait are decided: what is in force under the
@@ -220,19 +208,15 @@ func (e *enforcer) continues(before *enforcer) bool {
 // others may wait, too.
 func (p *pluginContext) ask(millis int64) {
 	config := &p.enforcer.config
-	authority := config.HostAuthority
-	if authority == "" {
-		authority = pluginconfig.DefaultAuthority
-	}
 	for key, q := range p.room.asked {
 		if q.sent {
 			continue
 		}
 		q.sent = true
 		p.enforcer.metrics.waited(waitAsked)
-		body := questionBody(key, p.newest().snapshot)
-		err := post(config.HostCluster, authority, "/v1/keys", body, callMillis, func(status string, body []byte) {
-			protect(func() { p.answer(key, q, status, body) })
+		headers := append(p.vm.self.headers("POST", pushapi.KeysPath, config), [2]string{"content-type", "application/json"})
+		err := send(config.HostCluster, headers, questionBody(key, p.newest().snapshot), callMillis, func(r *response) {
+			p.answer(key, q, r.status, r.body(maxAnswerBytes))
 		})
 		if err != nil {
 			p.room.refuse(key, millis+failedMillis)
@@ -243,7 +227,7 @@ func (p *pluginContext) ask(millis int64) {
 func questionBody(key keyName, s *policydata.Snapshot) []byte {
 	out := policydata.AppendEscaped([]byte(`{"issuer":"`), key.iss)
 	out = policydata.AppendEscaped(append(out, `","kid":"`...), key.kid)
-	return append(out, `","version":"`+version(s)+`"}`...)
+	return append(out, `","version":"`+versionOf(s).String()+`"}`...)
 }
 
 // answer takes the host's answer. The next tick draws the conclusions.
@@ -270,18 +254,12 @@ func (p *pluginContext) answer(key keyName, q *question, status string, body []b
 }
 
 // parseVersion reads {"version":"<epoch>.<generation>"}.
-func parseVersion(body []byte) (v ordinal, ok bool) {
+func parseVersion(body []byte) (v pushapi.Version, ok bool) {
 	text := string(body)
 	if token.ValidateJSON(text) != nil {
-		return ordinal{}, false
+		return pushapi.Version{}, false
 	}
-	epoch, generation, _ := strings.Cut(gjson.Get(text, "version").Str, ".")
-	var err error
-	if v.epoch, err = strconv.ParseUint(epoch, 10, 64); err != nil {
-		return ordinal{}, false
-	}
-	v.generation, err = strconv.ParseUint(generation, 10, 64)
-	return v, err == nil
+	return pushapi.ParseVersion(gjson.Get(text, "version").Str)
 }
 
 // review decides a request that waits anew where there is a reason to: another
@@ -290,7 +268,7 @@ func parseVersion(body []byte) (v ordinal, ok bool) {
 func (c *httpContext) review(newest *enforcer, millis int64, late bool) {
 	room, key := &c.plugin.room, c.wait.key
 	q := room.asked[key]
-	hopeless := q == nil || late || q.answered && !q.version.after(newest.snapshot)
+	hopeless := q == nil || late || q.answered && q.version.Compare(versionOf(newest.snapshot)) <= 0
 	if newest == c.enforcer && !hopeless {
 		return
 	}

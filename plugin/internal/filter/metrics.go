@@ -10,6 +10,7 @@ import (
 type metrics struct {
 	decisions [policydata.NumReasons]proxywasm.MetricCounter
 	waits     [numWaitEvents]proxywasm.MetricCounter
+	pushes    [numPushEvents]proxywasm.MetricCounter
 	refusals  proxywasm.MetricCounter
 	enforced  proxywasm.MetricGauge
 }
@@ -26,6 +27,9 @@ func defineMetrics() *metrics {
 	}
 	for e, name := range waitEventNames {
 		m.waits[e] = proxywasm.DefineCounterMetric("sallyport_" + name)
+	}
+	for e, name := range pushEventNames {
+		m.pushes[e] = proxywasm.DefineCounterMetric("sallyport_" + name)
 	}
 	return m
 }
@@ -56,6 +60,28 @@ func (m *metrics) waited(e waitEvent) {
 		protect(func() { m.waits[e].Increment(1) })
 	}
 }
+
+// pushEvent is what happens in getting snapshots from the host.
+type pushEvent int
+
+const (
+	pushPolls       pushEvent = iota // the host was asked
+	pushErrors                       // it gave no answer, or none that could be used
+	pushPolled                       // a snapshot of the host's was put in force
+	pushShared                       // one of another worker's was
+	pushDeltas                       // a delta led to a snapshot
+	pushDeltaErrors                  // a delta did not
+	pushLeads                        // a worker began to lead
+	numPushEvents
+)
+
+var pushEventNames = [numPushEvents]string{
+	pushPolls: "polls", pushErrors: "poll_errors", pushPolled: "snapshots_polled", pushShared: "snapshots_shared",
+	pushDeltas: "deltas_applied", pushDeltaErrors: "deltas_failed", pushLeads: "leads",
+}
+
+// pushed counts; that it can't changes nothing.
+func (m *metrics) pushed(e pushEvent) { protect(func() { m.pushes[e].Increment(1) }) }
 
 func (m *metrics) decided(r policydata.Reason) {
 	if m != nil {

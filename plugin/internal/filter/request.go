@@ -8,6 +8,12 @@ import (
 	"sallyport/policydata/authorize"
 )
 
+// actionHold holds a request back with its body and its trailers. It is Envoy's
+// StopAllIterationAndWatermark, which the SDK has no name for. By ActionPause Envoy
+// means the same, unless the operator has set allow_on_headers_stop_iteration: then
+// the arrival of the body would let the request go on.
+const actionHold types.Action = 4
+
 type httpContext struct {
 	types.DefaultHttpContext
 
@@ -22,7 +28,7 @@ type httpContext struct {
 func (c *httpContext) OnHttpRequestHeaders(int, bool) types.Action {
 	d := guard(c.decide)
 	if d.Reason == policydata.ReasonBadToken && c.await() {
-		return types.ActionPause
+		return actionHold
 	}
 	return c.settle(d)
 }
@@ -43,17 +49,26 @@ func (c *httpContext) settle(d policydata.Decision) types.Action {
 	c.plugin.room.leave(c)
 	reason := guard(func() policydata.Decision { return c.report(d) }).Reason
 	if reason == policydata.ReasonAllowed {
-		if !waited {
-			return types.ActionContinue
-		}
-		if resume() {
+		if !waited || resume() {
+			c.settled(reason)
 			return types.ActionContinue
 		}
 		reason = policydata.ReasonInternalError
 	}
+	c.settled(reason)
 	respond(&answers[reason])
-	return types.ActionPause
+	return actionHold
 }
+
+// settled counts the decision. The request lets go of the snapshot that decided
+// it: it may last for days.
+func (c *httpContext) settled(reason policydata.Reason) {
+	c.plugin.reporter.counted(reason)
+	c.enforcer = &nothing
+}
+
+// nothing denies everything.
+var nothing enforcer
 
 // guard runs f; a panic in it is an internal error of one request, where it
 // would otherwise take the VM and all that run in it down.

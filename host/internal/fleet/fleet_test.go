@@ -1,0 +1,278 @@
+package fleet
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"sallyport/host/internal/xds"
+	"sallyport/policydata"
+	"sallyport/policydata/pushapi"
+)
+
+// clock is a time that tests set.
+type clock struct{ t time.Time }
+
+func (c *clock) now() time.Time { return c.t }
+
+func newClock() *clock { return &clock{time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)} }
+
+func id(n int) string { return fmt.Sprintf("%032x", n) }
+
+func v(generation uint64) pushapi.Version { return pushapi.Version{Epoch: 1, Generation: generation} }
+
+// worker is a report of a worker of a process of an instance.
+func worker(instance string, process, n int, enforced uint64) pushapi.Report {
+	r := pushapi.Report{Instance: instance, Process: id(process), Worker: id(n), Plugin: "sallyport", Push: pushapi.PushPoll}
+	if enforced > 0 {
+		r.Enforced, r.Mark = v(enforced), "aa"
+	}
+	return r
+}
+
+func report(t *testing.T, r *Registry, identity string, reports ...pushapi.Report) {
+	t.Helper()
+	for _, x := range reports {
+		if err := r.Report(identity, false, x); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestAReportIsReadAsItIsWritten(t *testing.T) {
+	r := worker("edge \"1\"\n", 1, 2, 42)
+	r.Age, r.Held, r.Refused, r.Reason = -3, 2, v(43), "no é"
+	r.Decisions[policydata.ReasonAllowed] = 7
+	got, err := Parse(r.AppendJSON(nil))
+	if diff := cmp.Diff(r, got); err != nil || diff != "" {
+		t.Errorf("%v\n%s", err, diff)
+	}
+	r = worker("", 1, 2, 0) // a worker that has nothing
+	if got, err := Parse(r.AppendJSON(nil)); err != nil || got != r {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+func TestReportsAreReadStrictly(t *testing.T) {
+	r := worker("i", 1, 2, 42)
+	whole := string(r.AppendJSON(nil))
+	for name, tt := range map[string]struct{ old, new, want string }{
+		"no JSON":            {whole, "x", ""},
+		"a further member":   {`{"instance"`, `{"more":1,"instance"`, "unknown field"},
+		"a member twice":     {`{"instance"`, `{"instance":"","instance"`, ""},
+		"a missing member":   {`"mark":"aa",`, "", "mark is missing"},
+		"missing decisions":  {`,"decisions":{}`, "", "decisions is missing"},
+		"null":               {`"mark":"aa"`, `"mark":null`, "mark is missing"},
+		"another type":       {`"age":0`, `"age":"0"`, "age"},
+		"a short process":    {`"process":"0`, `"process":"`, "process: want 32 hex digits"},
+		"an upper-case id":   {`"worker":"0`, `"worker":"A`, "worker: want 32 hex digits"},
+		"another push":       {`"push":"poll"`, `"push":"pull"`, "push: want configuration or poll"},
+		"a bad version":      {`"enforced":"1.42"`, `"enforced":"42"`, "enforced: want <epoch>.<generation>"},
+		"version zero":       {`"refused":""`, `"refused":"0.0"`, "refused: want <epoch>.<generation>"},
+		"a mark of words":    {`"mark":"aa"`, `"mark":"no"`, "mark: want at most 64 hex digits"},
+		"a negative time":    {`"held":0`, `"held":-1`, "held: want no negative number"},
+		"an unknown reason":  {`"decisions":{}`, `"decisions":{"x":1}`, `unknown reason "x"`},
+		"a negative count":   {`"decisions":{}`, `"decisions":{"allowed":-1}`, "decisions"},
+		"a very long report": {`"reason":""`, `"reason":"` + strings.Repeat("x", pushapi.MaxReportBytes) + `"`, "at most 8192 bytes"},
+		"a trailing value":   {`{}}`, `{}}{}`, ""},
+		"text that is cut":   {`"instance":"i"`, `"instance":"` + strings.Repeat("é", 400) + `"`, "-"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			body := strings.Replace(whole, tt.old, tt.new, 1)
+			if body == whole {
+				t.Fatal("nothing was changed")
+			}
+			r, err := Parse([]byte(body))
+			if tt.want == "-" {
+				if err != nil || len(r.Instance) != pushapi.MaxInstanceBytes {
+					t.Errorf("%d bytes, %v", len(r.Instance), err)
+				}
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	r := worker("i", 1, 2, 42)
+	f.Add(r.AppendJSON(nil))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		r, err := Parse(body)
+		if err != nil {
+			return
+		}
+		again, err := Parse(r.AppendJSON(nil))
+		if err != nil || again != r {
+			t.Errorf("%+v is read as %+v, %v", r, again, err)
+		}
+	})
+}
+
+func TestWhoIsSilentIsForgotten(t *testing.T) {
+	c := newClock()
+	r := New(c.now)
+	report(t, r, "", worker("a", 1, 1, 1), worker("a", 1, 2, 1))
+	c.t = c.t.Add(pushapi.Lease - time.Second)
+	report(t, r, "", worker("a", 1, 2, 2))
+	if live := r.Live(); len(live) != 2 || live[1].Enforced != v(2) || !live[1].First.Before(live[1].Seen) {
+		t.Errorf("%d live", len(live))
+	}
+	c.t = c.t.Add(time.Second)
+	if live := r.Live(); len(live) != 1 || live[0].Worker != id(2) {
+		t.Errorf("%d live", len(live))
+	}
+	c.t = c.t.Add(pushapi.Lease)
+	if live := r.Live(); len(live) != 0 || len(r.of) != 0 || len(r.workers) != 0 {
+		t.Errorf("%d live", len(live))
+	}
+}
+
+func TestARegistryIsCompleteAfterALease(t *testing.T) {
+	c := newClock()
+	r := New(c.now)
+	c.t = c.t.Add(pushapi.Lease - 1)
+	before := r.Complete()
+	c.t = c.t.Add(1)
+	if before || !r.Complete() {
+		t.Errorf("before %t, then %t", before, r.Complete())
+	}
+}
+
+func TestNoIdentityReportsForAnother(t *testing.T) {
+	r := New(newClock().now)
+	report(t, r, "proxy:a", worker("a", 1, 1, 1))
+	report(t, r, "fleet:f", worker("a", 1, 1, 9))
+	live := r.Live()
+	if len(live) != 2 || live[1].Identity != "proxy:a" || live[1].Enforced != v(1) {
+		t.Errorf("%+v", live)
+	}
+}
+
+func TestWorkersAreBounded(t *testing.T) {
+	c := newClock()
+	r := New(c.now)
+	fill := func(identity string, alone bool) (n int) {
+		for ; ; n++ {
+			if err := r.Report(identity, alone, worker("x", 1, n, 1)); errors.Is(err, ErrFull) {
+				return n
+			} else if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if n := fill("proxy:a", true); n != MaxWorkersOfProxy {
+		t.Errorf("a proxy: %d", n)
+	}
+	if n := fill("fleet:f", false); n != maxWorkersOfFleet {
+		t.Errorf("a fleet: %d", n)
+	}
+	if n := fill("cert:c", false); n != MaxWorkers-maxWorkersOfFleet-MaxWorkersOfProxy {
+		t.Errorf("the rest: %d", n)
+	}
+	if err := r.Report("fleet:f", false, worker("x", 1, 0, 2)); err != nil {
+		t.Errorf("one that is known: %v", err)
+	}
+	c.t = c.t.Add(pushapi.Lease)
+	if err := r.Report("proxy:b", true, worker("x", 1, 1, 1)); err != nil {
+		t.Errorf("once there is room: %v", err)
+	}
+}
+
+func TestProxies(t *testing.T) {
+	c := newClock()
+	r := New(c.now)
+	refusing := worker("b", 2, 2, 40)
+	refusing.Refused, refusing.Reason = v(42), "bad signature"
+	older := worker("e", 5, 1, 7)
+	older.Enforced.Epoch = 0
+	configured := worker("n", 6, 1, 42)
+	configured.Push = pushapi.PushConfiguration
+	report(t, r, "", worker("a", 1, 1, 42), worker("a", 1, 2, 43), worker("b", 2, 1, 42), refusing,
+		worker("c", 3, 1, 41), worker("c", 3, 2, 42), worker("d", 4, 1, 0), older, configured)
+	c.t = c.t.Add(3 * time.Second)
+	stream := func(node, address string, subscribed bool) xds.NodeStatus {
+		return xds.NodeStatus{Node: node, Address: address, Subscribed: subscribed, Sent: "1.42", Acked: "1.41", LastSeen: c.t}
+	}
+	streams := []xds.NodeStatus{
+		stream("n", "1:1", true), stream("n", "1:1", true), stream("n", "2:2", true), stream("s", "3:3", true), stream("ads", "4:4", false),
+		{Node: "a", Address: "5:5", Identity: "cert:x", Subscribed: true, LastSeen: c.t}, // another a
+	}
+	list := Proxies(r.Live(), streams, v(42), c.t)
+	var got []string
+	for _, p := range list {
+		got = append(got, fmt.Sprintf("%s %s%s %d workers %q behind %d refused %q %s seen %d streams %d",
+			p.Instance, p.Identity, p.State, len(p.Workers), p.Enforced, p.Behind, p.Refused, p.Reason, p.Seen, len(p.Streams)))
+	}
+	want := []string{
+		`a enforcing 2 workers "1.42" behind 0 refused ""  seen 3 streams 0`,
+		`a cert:xsilent 0 workers "" behind 0 refused ""  seen 0 streams 1`,
+		`b refusing 2 workers "1.40" behind 2 refused "1.42" bad signature seen 3 streams 0`,
+		`c lagging 2 workers "1.41" behind 1 refused ""  seen 3 streams 0`,
+		`d lagging 1 workers "" behind 0 refused ""  seen 3 streams 0`,
+		`e lagging 1 workers "0.7" behind 0 refused ""  seen 3 streams 0`,
+		`n enforcing 1 workers "1.42" behind 0 refused ""  seen 3 streams 2`,
+		`n silent 0 workers "" behind 0 refused ""  seen 0 streams 1`,
+		`s silent 0 workers "" behind 0 refused ""  seen 0 streams 1`,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	summary := Summary{Proxies: 9, Workers: 9, Enforcing: 5, Lagging: 7, Silent: 3}
+	if got := Summarize(list); got != summary {
+		t.Errorf("%+v", got)
+	}
+	offsets := map[string]bool{}
+	for i := range list {
+		offsets[list[i].Offset()] = true
+	}
+	if len(offsets) != len(list) {
+		t.Errorf("offsets %v", offsets)
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	r := New(newClock().now)
+	refusing := worker("b", 2, 2, 40)
+	refusing.Refused = v(42)
+	report(t, r, "", worker("a", 1, 1, 42), worker("c", 3, 1, 41), refusing)
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(Metrics{Registry: r, Published: func() pushapi.Version { return v(42) }})
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]float64{}
+	for _, f := range families {
+		m := f.GetMetric()[0]
+		got[f.GetName()] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
+	}
+	want := map[string]float64{
+		"sallyport_workers": 3, "sallyport_workers_lagging": 2, "sallyport_workers_refusing": 1,
+		"sallyport_reports_total": 3, "sallyport_reports_refused_total": 0,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// BenchmarkProxies is what GET /api/v1/proxies costs where as many report as may.
+func BenchmarkProxies(b *testing.B) {
+	r := New(time.Now)
+	for i := range MaxWorkers / 2 {
+		if err := r.Report("", false, worker(fmt.Sprintf("edge-%05d", i/4), i/4, i, 42)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		Proxies(r.Live(), nil, v(42), time.Now())
+	}
+}
