@@ -46,8 +46,15 @@ type Report struct {
 func (r *Report) AppendJSON(out []byte) []byte {
 	out = append(out, '{')
 	for _, member := range [...][2]string{
-		{"instance", r.Instance}, {"process", r.Process}, {"worker", r.Worker}, {"plugin", r.Plugin}, {"push", r.Push},
-		{"enforced", versionOrNone(r.Enforced)}, {"mark", r.Mark}, {"refused", versionOrNone(r.Refused)}, {"reason", r.Reason},
+		{"instance", r.Instance},
+		{"process", r.Process},
+		{"worker", r.Worker},
+		{"plugin", r.Plugin},
+		{"push", r.Push},
+		{"enforced", versionOrNone(r.Enforced)},
+		{"mark", r.Mark},
+		{"refused", versionOrNone(r.Refused)},
+		{"reason", r.Reason},
 	} {
 		out = append(append(append(out, '"'), member[0]...), `":"`...)
 		out = append(policydata.AppendEscaped(out, member[1]), `",`...)

@@ -135,6 +135,8 @@ type change struct {
 	withdrawn string                       // an access key id; "": none
 	keys      map[string]*model.IssuerKeys // by issuer; they replace what it had
 	bootstrap bool                         // the first user was made
+	// apiPolicies is an apiPoliciesVersion, whose policies were made.
+	apiPolicies int
 
 	proxyTokens map[string]*storedProxyToken // by id; nil: withdrawn
 	collect     bool                         // look for what counts for nothing once more
@@ -251,6 +253,7 @@ func (d *Directory) successor(prev *image, c *change, diffs []difference) *image
 		storedGeneration: storedGeneration{
 			Epoch: max(prev.Epoch, c.epoch), Generation: prev.Generation + 1, Created: d.now().Unix(),
 			Bootstrapped: prev.Bootstrapped || c.bootstrap, Commit: newID(), MaxAge: prev.MaxAge,
+			APIPolicies: max(prev.APIPolicies, c.apiPolicies),
 		},
 		state: &state,
 		index: c.index(prev, diffs),

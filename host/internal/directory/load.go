@@ -36,6 +36,8 @@ type storedGeneration struct {
 	Commit string `json:"commit,omitempty"`
 	// Bootstrapped is true once the first user was made.
 	Bootstrapped bool `json:"bootstrapped,omitempty"`
+	// APIPolicies is the apiPoliciesVersion of the policies that were made.
+	APIPolicies int `json:"apiPolicies,omitempty"`
 	// MaxAge is Revision's, in seconds.
 	MaxAge int64 `json:"maxAge,omitempty"`
 	// Audit is the number of the last audit record.
@@ -195,7 +197,7 @@ func (l *loader) entity(k model.Key, value []byte) error {
 		return fmt.Errorf("spec: %w", err)
 	}
 	*e.Meta() = model.Metadata{
-		Name: k.Name, Description: stored.Description, Reserved: stored.Reserved, ID: stored.ID,
+		Name: k.Name, Description: stored.Description, Reserved: stored.Reserved, ID: stored.ID, Set: stored.Set,
 	}
 	l.entities[k] = e
 	l.references[k] = stored.References

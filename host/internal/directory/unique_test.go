@@ -31,10 +31,10 @@ func TestWhatUsersAreFoundByIsTakenOnce(t *testing.T) {
 			}
 			named[name] = true
 		}
-		o := directory.Options{Prune: r.IntN(4) == 0}
+		o := directory.Options{Set: "all", Prune: r.IntN(4) == 0}
 		next := load(t, d).State.With(docs)
 		if o.Prune {
-			next = next.Without(directory.Undescribed(next, docs))
+			next = next.Without(directory.Undescribed(next, docs, o.Set, false))
 		}
 		want := next.Check(docs, model.Checks{})
 		_, err := d.Apply(t.Context(), docs, o)

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -50,10 +49,10 @@ func manyPolicies() []model.Entity {
 func BenchmarkPollers(b *testing.B) {
 	for _, way := range []struct {
 		name  string
-		begin func(*testing.B, *scaled, *arrivals)
+		begin func(*testing.B, *scaled, *fleetArrivals)
 	}{
-		{"poll-whole", func(b *testing.B, s *scaled, a *arrivals) { beginPolls(b, s, a, false) }},
-		{"poll-delta", func(b *testing.B, s *scaled, a *arrivals) { beginPolls(b, s, a, true) }},
+		{"poll-whole", func(b *testing.B, s *scaled, a *fleetArrivals) { beginPolls(b, s, a, false) }},
+		{"poll-delta", func(b *testing.B, s *scaled, a *fleetArrivals) { beginPolls(b, s, a, true) }},
 		{"xds", beginStreams},
 	} {
 		b.Run(way.name, func(b *testing.B) {
@@ -64,15 +63,15 @@ func BenchmarkPollers(b *testing.B) {
 	}
 }
 
-// arrivals are when proxies have got versions.
-type arrivals struct {
+// fleetArrivals are when proxies have got versions.
+type fleetArrivals struct {
 	mu    sync.Mutex
 	at    map[uint64][]time.Time // guarded by mu; by generation
 	bytes map[uint64]int         // guarded by mu; that were sent
 	news  chan struct{}          // has room for one
 }
 
-func (a *arrivals) add(generation uint64, n int) {
+func (a *fleetArrivals) add(generation uint64, n int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.at[generation] = append(a.at[generation], time.Now())
@@ -84,7 +83,7 @@ func (a *arrivals) add(generation uint64, n int) {
 }
 
 // await waits until all proxies have got a generation.
-func (a *arrivals) await(generation uint64) []time.Time {
+func (a *fleetArrivals) await(generation uint64) []time.Time {
 	for {
 		a.mu.Lock()
 		at := a.at[generation]
@@ -96,7 +95,7 @@ func (a *arrivals) await(generation uint64) []time.Time {
 	}
 }
 
-func measurePush(b *testing.B, begin func(*testing.B, *scaled, *arrivals)) {
+func measurePush(b *testing.B, begin func(*testing.B, *scaled, *fleetArrivals)) {
 	const rounds = 5
 	s := startScaled(b)
 	result, err := s.Directory().Apply(b.Context(), manyPolicies(), directory.Options{})
@@ -107,14 +106,14 @@ func measurePush(b *testing.B, begin func(*testing.B, *scaled, *arrivals)) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	a := &arrivals{at: map[uint64][]time.Time{}, bytes: map[uint64]int{}, news: make(chan struct{}, 1)}
+	a := &fleetArrivals{at: map[uint64][]time.Time{}, bytes: map[uint64]int{}, news: make(chan struct{}, 1)}
 	idle := heap()
 	begin(b, s, a)
 	a.await(result.Generation)
 	b.ReportMetric(float64(heap()-idle)/takers/1024, "KiB/proxy")
 	b.ReportMetric(float64(len(published.Bytes))/1024, "KiB-snapshot")
 	var half, all, publish samples
-	cpu := cpuTime()
+	cpu := cpuTime(b)
 	for i := range rounds {
 		begun := time.Now()
 		user := &model.User{Metadata: model.Metadata{Name: userName(i), Description: "changed"}}
@@ -131,7 +130,7 @@ func measurePush(b *testing.B, begin func(*testing.B, *scaled, *arrivals)) {
 		all.add(slices.MaxFunc(at, time.Time.Compare).Sub(begun))
 		b.ReportMetric(float64(a.bytes[result.Generation])/takers/1024, "KiB-sent/proxy")
 	}
-	b.ReportMetric(float64((cpuTime()-cpu)/rounds)/float64(time.Millisecond), "ms-cpu")
+	b.ReportMetric(float64((cpuTime(b)-cpu)/rounds)/float64(time.Millisecond), "ms-cpu")
 	for name, s := range map[string]*samples{"publish": &publish, "half": &half, "all": &all} {
 		slices.Sort(s.list)
 		b.ReportMetric(float64(s.list[len(s.list)/2])/float64(time.Millisecond), "ms-"+name)
@@ -145,12 +144,6 @@ func heap() int64 {
 	return int64(m.HeapAlloc + m.StackInuse)
 }
 
-func cpuTime() time.Duration {
-	var u syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u) // of this process it does not fail
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
-
 // untilEnd returns a context that ends with a benchmark, before its host does.
 func untilEnd(b *testing.B) (context.Context, *sync.WaitGroup) {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -162,7 +155,7 @@ func untilEnd(b *testing.B) (context.Context, *sync.WaitGroup) {
 	return ctx, &running
 }
 
-func beginPolls(b *testing.B, s *scaled, a *arrivals, deltas bool) {
+func beginPolls(b *testing.B, s *scaled, a *fleetArrivals, deltas bool) {
 	ctx, running := untilEnd(b)
 	transport := &http.Transport{MaxIdleConnsPerHost: takers}
 	b.Cleanup(transport.CloseIdleConnections)
@@ -251,7 +244,7 @@ func (p *poller) poll(ctx context.Context, url string) (int, error) {
 	return int(n), err
 }
 
-func beginStreams(b *testing.B, s *scaled, a *arrivals) {
+func beginStreams(b *testing.B, s *scaled, a *fleetArrivals) {
 	conns := make([]*grpc.ClientConn, takers)
 	for i := range conns {
 		conn, err := grpc.NewClient(s.XDSAddr(), grpc.WithTransportCredentials(insecure.NewCredentials()),
@@ -273,7 +266,7 @@ func beginStreams(b *testing.B, s *scaled, a *arrivals) {
 }
 
 // takeStream takes configurations as Envoy does.
-func takeStream(ctx context.Context, conn *grpc.ClientConn, node string, a *arrivals) error {
+func takeStream(ctx context.Context, conn *grpc.ClientConn, node string, a *fleetArrivals) error {
 	g, err := extensionv3.NewExtensionConfigDiscoveryServiceClient(conn).StreamExtensionConfigs(ctx)
 	if err != nil {
 		return err
