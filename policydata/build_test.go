@@ -236,3 +236,34 @@ func TestNamesThatCollide(t *testing.T) {
 		}
 	}
 }
+
+// Whoever may choose paths can choose them so that their edges collide with some
+// seeds, below a node whose hash depends on the seed, too.
+func TestPathsThatCollide(t *testing.T) {
+	const seeds, each, mask = 8, 140, 1<<12 - 1
+	var paths []string
+	for seed := range uint32(seeds) {
+		parent := hashEdge(hashWild(hashRoot), hashText(seed, "x"))
+		for i, n := 0, 0; n < each; i++ {
+			text := fmt.Sprintf("%d-%x", seed, i)
+			if hashEdge(parent, hashText(seed, text))&mask < 4 {
+				paths = append(paths, "/*/x/"+text)
+				n++
+			}
+		}
+	}
+	src := everyone([]Policy{allowPaths("p", nil, paths...)}, "p")
+	s := load(t, src)
+	if slots := s.section[secEdges].count; slots != mask+1 {
+		t.Fatalf("%d slots: the paths are made for %d", slots, mask+1)
+	}
+	if seed := s.field(secSeeds, seedEdges, 0); seed < seeds {
+		t.Errorf("seed %d finds all edges: they don't collide", seed)
+	}
+	e := NewEvaluator()
+	for _, p := range paths {
+		if d := e.Decide(s, &Request{Method: "GET", Path: "/any" + p[2:]}, &Identity{Authenticated: true}); !d.Allowed() {
+			t.Fatalf("%s: %v", p, d.Reason)
+		}
+	}
+}

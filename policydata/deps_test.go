@@ -45,11 +45,14 @@ var unwantedInEngine = map[string]string{
 // engineImports is all that package policydata imports itself: nothing with a
 // clock, I/O or state.
 var engineImports = []string{
-	"cmp", "encoding/binary", "errors", "fmt", "math", "slices", "strconv", "strings", "unicode", "unicode/utf8", "unsafe",
+	"cmp", "encoding/binary", "encoding/hex", "errors", "fmt", "math", "slices", "strconv", "strings", "unicode", "unicode/utf8", "unsafe",
 }
 
 func TestDependencies(t *testing.T) {
-	for _, pkg := range []string{"sallyport/policydata", "sallyport/policydata/authorize", "sallyport/policydata/pluginconfig", "sallyport/policydata/pushapi"} {
+	for _, pkg := range []string{
+		"sallyport/policydata", "sallyport/policydata/authorize", "sallyport/policydata/delta",
+		"sallyport/policydata/pluginconfig", "sallyport/policydata/pushapi",
+	} {
 		t.Run(pkg, func(t *testing.T) {
 			deps := goList(t, "-deps", pkg)
 			if !slices.Contains(deps, "strings") {

@@ -75,7 +75,7 @@
 // first record and their number. A snapshot is
 //
 //	header          64 bytes
-//	section table   26 entries of 16 bytes
+//	section table   29 entries of 16 bytes
 //	sections        each begins at a multiple of 8; zeroes between
 //	signature block
 //
@@ -83,7 +83,7 @@
 //
 //	 0  8 bytes  magic: the text "SALLYPRT"
 //	 8  u32      version of the format: 1
-//	12  u32      number of sections: 26
+//	12  u32      number of sections: 29
 //	16  u64      feature bits: 0; see Compatibility
 //	24  u64      epoch
 //	32  u64      generation; snapshots are ordered by (epoch, generation)
@@ -126,12 +126,16 @@
 //	20  services     20  name, flags, role, range of delegations
 //	21  identities   16  issuer's name, client, subject or none, service
 //	22  delegations  24  role, flags, lists of user names, group names
-//	23  lists         4  index into what the owner's field says
-//	24  issuers       1  see below
-//	25  revoked      16  issuer's name, token's id, i64 time when the token expires
+//	23  policy lists  4  policy
+//	24  group lists   4  group
+//	25  role lists    4  role
+//	26  name lists    4  string
+//	27  issuers       1  see below
+//	28  revoked      16  issuer's name, token's id, i64 time when the token expires
 //
 // A name, value, text, client, subject or token's id is the number of a string; a
-// list is a range of section 23. A string has at most 4096 bytes.
+// list is a range of the section of lists of that kind, one of names of section 26.
+// A string has at most 4096 bytes.
 //
 // Flags: of a rule, 1 allows (else it denies), 2 has no hosts; of a host, 1 one
 // or more labels stand before the first, 2 the host's own API (alone, without
@@ -144,11 +148,10 @@
 // tokens by issuer, id, each once. Rules stand by policy, then index. The
 // terminals of a range ascend by rule, then pattern; the names of a delegation's
 // lists ascend. The ranges of one section follow each other without gap or
-// overlap in the order of their owners: strings over text; policies over rules;
-// rules over methods, hosts and expressions; hosts over labels; nodes over
-// terminals (first those without "**"); services over delegations; and over lists
-// first roles, then groups, users, role claims, delegations, of each record in
-// the order of its fields. Captures alone stand in the order of rules.
+// overlap in the order of their owners' sections, records and fields: strings over
+// text; policies over rules; rules over methods, hosts and expressions; hosts over
+// labels; nodes over terminals; terminals over captures; services over delegations;
+// users, groups, roles, role claims and delegations over lists.
 //
 // The trie. Node 0 is the root, for the empty path. A pattern leads from a node
 // to its child by each segment: by an edge for a literal, by the wildcard child
@@ -157,11 +160,14 @@
 //
 // Hash tables have a power of two of slots, at least 2 and twice the records. A
 // record stands in the first slot that is free at or behind its place, wrapping
-// around; its place is the lowest bits of its hash. A free slot is none (an
-// edge: with parent none). At most 128 slots are looked at. The hash of a text
-// is FNV-1a (offset basis 2166136261 xor the table's seed, prime 16777619), then
-// mixed; that of an edge is mixed from the hash of its text xor its parent times
-// 0x9E3779B1. To mix h:
+// around; its place is the lowest bits of its hash. A free slot is none in all its
+// fields. At most 128 slots are looked at. The hash of a text is FNV-1a (offset
+// basis 2166136261 xor the table's seed, prime 16777619), then mixed. That of an
+// edge is the hash of the node that it leads to: the root's is 0; that of a node
+// behind a literal is mixed from the hash of the segment's text xor p times
+// 0x9E3779B1, where p is the hash of its parent; behind a wildcard it is p times
+// 0x9E3779B1 plus 1. So a place depends on what is named, not on numbers, and few
+// change when a policy comes or goes: see package delta. To mix h:
 //
 //	h ^= h >> 16; h *= 0x85EBCA6B; h ^= h >> 13; h *= 0xC2B2AE35; h ^= h >> 16
 //
@@ -230,71 +236,74 @@
 //
 //	0000  53 41 4c 4c 59 50 52 54  magic
 //	0008  01 00 00 00  version 1
-//	000c  1a 00 00 00  26 sections
+//	000c  1d 00 00 00  29 sections
 //	0010  00 00 00 00 00 00 00 00  no feature bits
 //	0018  01 00 00 00 00 00 00 00  epoch 1
 //	0020  07 00 00 00 00 00 00 00  generation 7
 //	0028  00 d2 49 6b 00 00 00 00  created 2027-01-15T08:00:00Z
 //	0030  00 00 00 00 00 00 00 00  never stale
-//	0038  48 03 00 00 00 00 00 00  840 bytes are signed
-//	0040  00 00 00 00 08 00 00 00 e0 01 00 00 30 00 00 00  section 0: strings, records of 8 bytes, at 0x1e0, 48 bytes
-//	0050  01 00 00 00 01 00 00 00 10 02 00 00 2e 00 00 00  section 1: text
-//	0060  02 00 00 00 04 00 00 00 40 02 00 00 10 00 00 00  section 2: seeds
-//	0070  03 00 00 00 0c 00 00 00 50 02 00 00 0c 00 00 00  section 3: policies
-//	0080  04 00 00 00 30 00 00 00 60 02 00 00 30 00 00 00  section 4: rules
-//	0090  05 00 00 00 14 00 00 00 90 02 00 00 3c 00 00 00  section 5: nodes
-//	00a0  06 00 00 00 0c 00 00 00 d0 02 00 00 18 00 00 00  section 6: edges
-//	00b0  07 00 00 00 18 00 00 00 e8 02 00 00 18 00 00 00  section 7: terminals
-//	00c0  08 00 00 00 08 00 00 00 00 03 00 00 08 00 00 00  section 8: captures
-//	00d0  09 00 00 00 0c 00 00 00 08 03 00 00 00 00 00 00  section 9: hosts
-//	00e0  0a 00 00 00 08 00 00 00 08 03 00 00 00 00 00 00  section 10: labels
-//	00f0  0b 00 00 00 04 00 00 00 08 03 00 00 00 00 00 00  section 11: methods
-//	0100  0c 00 00 00 10 00 00 00 08 03 00 00 00 00 00 00  section 12: expressions
-//	0110  0d 00 00 00 28 00 00 00 08 03 00 00 00 00 00 00  section 13: users
-//	0120  0e 00 00 00 04 00 00 00 08 03 00 00 08 00 00 00  section 14: user index
-//	0130  0f 00 00 00 14 00 00 00 10 03 00 00 14 00 00 00  section 15: groups
-//	0140  10 00 00 00 04 00 00 00 28 03 00 00 08 00 00 00  section 16: group index
-//	0150  11 00 00 00 10 00 00 00 30 03 00 00 00 00 00 00  section 17: roles
-//	0160  12 00 00 00 0c 00 00 00 30 03 00 00 00 00 00 00  section 18: role claims
-//	0170  13 00 00 00 04 00 00 00 30 03 00 00 08 00 00 00  section 19: claim index
-//	0180  14 00 00 00 14 00 00 00 38 03 00 00 00 00 00 00  section 20: services
-//	0190  15 00 00 00 10 00 00 00 38 03 00 00 00 00 00 00  section 21: identities
-//	01a0  16 00 00 00 18 00 00 00 38 03 00 00 00 00 00 00  section 22: delegations
-//	01b0  17 00 00 00 04 00 00 00 38 03 00 00 04 00 00 00  section 23: lists
-//	01c0  18 00 00 00 01 00 00 00 40 03 00 00 04 00 00 00  section 24: issuers
-//	01d0  19 00 00 00 10 00 00 00 48 03 00 00 00 00 00 00  section 25: revoked
-//	01e0  00 00 00 00 04 00 00 00  string 0: read
-//	01e8  04 00 00 00 0c 00 00 00  string 1: /docs/{page}
-//	01f0  10 00 00 00 04 00 00 00  string 2: docs
-//	01f8  14 00 00 00 04 00 00 00  string 3: page
-//	0200  18 00 00 00 02 00 00 00  string 4: #0
-//	0208  1a 00 00 00 14 00 00 00  string 5: system:authenticated
-//	0210  72 65 61 64 2f 64 6f 63 73 2f 7b 70 61 67 65 7d  text: read/docs/{page}
-//	0220  64 6f 63 73 70 61 67 65 23 30 73 79 73 74 65 6d  docspage#0system
-//	0230  3a 61 75 74 68 65 6e 74 69 63 61 74 65 64 00 00  :authenticated, padding
-//	0240  00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00  seeds: all 0
-//	0250  00 00 00 00 00 00 00 00 01 00 00 00 00 00 00 00  policy 0: read, rules 0 to 0; padding
-//	0260  04 00 00 00 00 00 00 00 00 00 00 00 03 00 00 00  rule 0: "#0" of policy 0, index 0, allow, any host,
-//	0270  07 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00  GET HEAD OPTIONS; no other methods, no hosts,
-//	0280  00 00 00 00 00 00 00 00 00 00 00 00 ff ff ff ff  no condition
-//	0290  ff ff ff ff 00 00 00 00 00 00 00 00 00 00 00 00  node 0: no wildcard, nothing ends
-//	02a0  00 00 00 00
-//	02a4  02 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00  node 1, behind docs: wildcard to node 2
-//	02b4  00 00 00 00
-//	02b8  ff ff ff ff 00 00 00 00 01 00 00 00 01 00 00 00  node 2: terminal 0 ends; padding
-//	02c8  00 00 00 00 00 00 00 00
-//	02d0  ff ff ff ff 00 00 00 00 00 00 00 00  edge: node 0 by "docs" to node 1
-//	02dc  00 00 00 00 02 00 00 00 01 00 00 00  free slot
-//	02e8  00 00 00 00 00 00 00 00 01 00 00 00 00 00 00 00  terminal 0: rule 0, path 0, /docs/{page}, capture 0
-//	02f8  01 00 00 00 00 00 00 00
-//	0300  03 00 00 00 01 00 00 00  capture 0: page is segment 1
-//	0308  ff ff ff ff ff ff ff ff  user index: free slots
-//	0310  05 00 00 00 00 00 00 00 01 00 00 00 01 00 00 00  group 0: system:authenticated, list 0 to 0, no roles; padding
-//	0320  00 00 00 00 00 00 00 00
-//	0328  ff ff ff ff 00 00 00 00  group index: group 0 in slot 0
-//	0330  ff ff ff ff ff ff ff ff  claim index: free slots
-//	0338  00 00 00 00 00 00 00 00  list 0: policy 0; padding
-//	0340  00 00 00 00 00 00 00 00  no issuers; padding
-//	0348  53 49 47 4e 02 00 02 00  signature block: key id of 2 bytes, signature of 2
-//	0350  6b 31 30 00  "k1", and bytes in place of a signature
+//	0038  78 03 00 00 00 00 00 00  888 bytes are signed
+//	0040  00 00 00 00 08 00 00 00 10 02 00 00 30 00 00 00  section 0: strings, records of 8 bytes, at 0x210, 48 bytes
+//	0050  01 00 00 00 01 00 00 00 40 02 00 00 2e 00 00 00  section 1: text
+//	0060  02 00 00 00 04 00 00 00 70 02 00 00 10 00 00 00  section 2: seeds
+//	0070  03 00 00 00 0c 00 00 00 80 02 00 00 0c 00 00 00  section 3: policies
+//	0080  04 00 00 00 30 00 00 00 90 02 00 00 30 00 00 00  section 4: rules
+//	0090  05 00 00 00 14 00 00 00 c0 02 00 00 3c 00 00 00  section 5: nodes
+//	00a0  06 00 00 00 0c 00 00 00 00 03 00 00 18 00 00 00  section 6: edges
+//	00b0  07 00 00 00 18 00 00 00 18 03 00 00 18 00 00 00  section 7: terminals
+//	00c0  08 00 00 00 08 00 00 00 30 03 00 00 08 00 00 00  section 8: captures
+//	00d0  09 00 00 00 0c 00 00 00 38 03 00 00 00 00 00 00  section 9: hosts
+//	00e0  0a 00 00 00 08 00 00 00 38 03 00 00 00 00 00 00  section 10: labels
+//	00f0  0b 00 00 00 04 00 00 00 38 03 00 00 00 00 00 00  section 11: methods
+//	0100  0c 00 00 00 10 00 00 00 38 03 00 00 00 00 00 00  section 12: expressions
+//	0110  0d 00 00 00 28 00 00 00 38 03 00 00 00 00 00 00  section 13: users
+//	0120  0e 00 00 00 04 00 00 00 38 03 00 00 08 00 00 00  section 14: user index
+//	0130  0f 00 00 00 14 00 00 00 40 03 00 00 14 00 00 00  section 15: groups
+//	0140  10 00 00 00 04 00 00 00 58 03 00 00 08 00 00 00  section 16: group index
+//	0150  11 00 00 00 10 00 00 00 60 03 00 00 00 00 00 00  section 17: roles
+//	0160  12 00 00 00 0c 00 00 00 60 03 00 00 00 00 00 00  section 18: role claims
+//	0170  13 00 00 00 04 00 00 00 60 03 00 00 08 00 00 00  section 19: claim index
+//	0180  14 00 00 00 14 00 00 00 68 03 00 00 00 00 00 00  section 20: services
+//	0190  15 00 00 00 10 00 00 00 68 03 00 00 00 00 00 00  section 21: identities
+//	01a0  16 00 00 00 18 00 00 00 68 03 00 00 00 00 00 00  section 22: delegations
+//	01b0  17 00 00 00 04 00 00 00 68 03 00 00 04 00 00 00  section 23: policy lists
+//	01c0  18 00 00 00 04 00 00 00 70 03 00 00 00 00 00 00  section 24: group lists
+//	01d0  19 00 00 00 04 00 00 00 70 03 00 00 00 00 00 00  section 25: role lists
+//	01e0  1a 00 00 00 04 00 00 00 70 03 00 00 00 00 00 00  section 26: name lists
+//	01f0  1b 00 00 00 01 00 00 00 70 03 00 00 04 00 00 00  section 27: issuers
+//	0200  1c 00 00 00 10 00 00 00 78 03 00 00 00 00 00 00  section 28: revoked
+//	0210  00 00 00 00 04 00 00 00  string 0: read
+//	0218  04 00 00 00 0c 00 00 00  string 1: /docs/{page}
+//	0220  10 00 00 00 04 00 00 00  string 2: docs
+//	0228  14 00 00 00 04 00 00 00  string 3: page
+//	0230  18 00 00 00 02 00 00 00  string 4: #0
+//	0238  1a 00 00 00 14 00 00 00  string 5: system:authenticated
+//	0240  72 65 61 64 2f 64 6f 63 73 2f 7b 70 61 67 65 7d  text: read/docs/{page}
+//	0250  64 6f 63 73 70 61 67 65 23 30 73 79 73 74 65 6d  docspage#0system
+//	0260  3a 61 75 74 68 65 6e 74 69 63 61 74 65 64 00 00  :authenticated, padding
+//	0270  00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00  seeds: all 0
+//	0280  00 00 00 00 00 00 00 00 01 00 00 00 00 00 00 00  policy 0: read, rules 0 to 0; padding
+//	0290  04 00 00 00 00 00 00 00 00 00 00 00 03 00 00 00  rule 0: "#0" of policy 0, index 0, allow, any host,
+//	02a0  07 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00  GET HEAD OPTIONS; no other methods, no hosts,
+//	02b0  00 00 00 00 00 00 00 00 00 00 00 00 ff ff ff ff  no condition
+//	02c0  ff ff ff ff 00 00 00 00 00 00 00 00 00 00 00 00  node 0: no wildcard, nothing ends
+//	02d0  00 00 00 00
+//	02d4  02 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00  node 1, behind docs: wildcard to node 2
+//	02e4  00 00 00 00
+//	02e8  ff ff ff ff 00 00 00 00 01 00 00 00 01 00 00 00  node 2: terminal 0 ends; padding
+//	02f8  00 00 00 00 00 00 00 00
+//	0300  ff ff ff ff ff ff ff ff ff ff ff ff  free slot
+//	030c  00 00 00 00 02 00 00 00 01 00 00 00  edge: node 0 by "docs" to node 1
+//	0318  00 00 00 00 00 00 00 00 01 00 00 00 00 00 00 00  terminal 0: rule 0, path 0, /docs/{page}, capture 0
+//	0328  01 00 00 00 00 00 00 00
+//	0330  03 00 00 00 01 00 00 00  capture 0: page is segment 1
+//	0338  ff ff ff ff ff ff ff ff  user index: free slots
+//	0340  05 00 00 00 00 00 00 00 01 00 00 00 00 00 00 00  group 0: system:authenticated, policy list 0 to 0, no roles; padding
+//	0350  00 00 00 00 00 00 00 00
+//	0358  ff ff ff ff 00 00 00 00  group index: group 0 in slot 1
+//	0360  ff ff ff ff ff ff ff ff  claim index: free slots
+//	0368  00 00 00 00 00 00 00 00  policy list 0: policy 0; padding
+//	0370  00 00 00 00 00 00 00 00  no issuers; padding
+//	0378  53 49 47 4e 02 00 02 00  signature block: key id of 2 bytes, signature of 2
+//	0380  6b 31 30 00  "k1", and bytes in place of a signature
 package policydata

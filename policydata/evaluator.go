@@ -239,7 +239,7 @@ func (e *Evaluator) resolveUser(user uint32) {
 		rec := s.at(secUsers, user)
 		first := s.u32(rec + userGroupFirst)
 		for i := range s.u32(rec + userGroupCount) {
-			if g := s.listItem(first + i); e.groups.add(g) {
+			if g := s.listItem(secGroupLists, first+i); e.groups.add(g) {
 				e.groupNames = append(e.groupNames, s.str(s.field(secGroups, g, groupName)))
 			}
 		}
@@ -284,7 +284,7 @@ func contains(list []string, s string) bool {
 func (e *Evaluator) addRoles(offset uint32) {
 	first := e.snap.u32(offset)
 	for i := range e.snap.u32(offset + 4) {
-		e.roles.add(e.snap.listItem(first + i))
+		e.roles.add(e.snap.listItem(secRoleLists, first+i))
 	}
 }
 
@@ -292,7 +292,7 @@ func (e *Evaluator) addRoles(offset uint32) {
 func (e *Evaluator) addPolicies(offset uint32) {
 	first := e.snap.u32(offset)
 	for i := range e.snap.u32(offset + 4) {
-		e.policies.add(e.snap.listItem(first + i))
+		e.policies.add(e.snap.listItem(secPolicyLists, first+i))
 	}
 }
 
@@ -353,7 +353,7 @@ func (e *Evaluator) listed(offset uint32, name string) bool {
 	hi := lo + s.u32(offset+4)
 	for lo < hi {
 		mid := lo + (hi-lo)/2
-		switch text := s.str(s.listItem(mid)); {
+		switch text := s.str(s.listItem(secNameLists, mid)); {
 		case text == name:
 			return true
 		case text < name:

@@ -133,17 +133,17 @@ func (c *changer) elsewhere() {
 	for _, p := range c.matching() {
 		for g := range s.section[secGroups].count {
 			rec := s.at(secGroups, g)
-			if s.listHas(rec+groupPolFirst, p) {
+			if s.listHas(secPolicyLists, rec+groupPolFirst, p) {
 				c.tryGroup(s.str(s.u32(rec + groupName)))
 			}
 		}
 		for r := range s.section[secRoles].count {
-			if !s.listHas(s.at(secRoles, r)+rolePolFirst, p) {
+			if !s.listHas(secPolicyLists, s.at(secRoles, r)+rolePolFirst, p) {
 				continue
 			}
 			for i := range s.section[secRoleClaims].count {
 				rec := s.at(secRoleClaims, i)
-				if !s.listHas(rec+claimRoleFirst, r) {
+				if !s.listHas(secRoleLists, rec+claimRoleFirst, r) {
 					continue
 				}
 				id, value := c.identity, s.str(s.u32(rec+claimValue))

@@ -36,17 +36,18 @@ func (e *Evaluator) traceGroup(name string, user uint32) GroupTrace {
 	if slices.Contains(e.id.Groups, name) {
 		out.From = append(out.From, Origin{Kind: OriginToken})
 	}
-	if user != none && g != none && e.snap.listHas(e.snap.at(secUsers, user)+userGroupFirst, g) {
+	if user != none && g != none && e.snap.listHas(secGroupLists, e.snap.at(secUsers, user)+userGroupFirst, g) {
 		out.From = append(out.From, Origin{Kind: OriginStore})
 	}
 	return out
 }
 
-// listHas reports whether the list whose range stands at offset has an item.
-func (s *Snapshot) listHas(offset, item uint32) bool {
+// listHas reports whether the list of a pool whose range stands at offset has an
+// item.
+func (s *Snapshot) listHas(pool int, offset, item uint32) bool {
 	first := s.u32(offset)
 	for i := range s.u32(offset + 4) {
-		if s.listItem(first+i) == item {
+		if s.listItem(pool, first+i) == item {
 			return true
 		}
 	}
@@ -56,16 +57,16 @@ func (s *Snapshot) listHas(offset, item uint32) bool {
 // originsOfRole says what gave the user an effective role.
 func (e *Evaluator) originsOfRole(role, user uint32) []Origin {
 	s, out := e.snap, []Origin{}
-	if user != none && s.listHas(s.at(secUsers, user)+userRoleFirst, role) {
+	if user != none && s.listHas(secRoleLists, s.at(secUsers, user)+userRoleFirst, role) {
 		out = append(out, Origin{OriginUser, e.user})
 	}
 	for _, g := range e.groups.ids {
-		if rec := s.at(secGroups, g); s.listHas(rec+groupRoleFirst, role) {
+		if rec := s.at(secGroups, g); s.listHas(secRoleLists, rec+groupRoleFirst, role) {
 			out = append(out, Origin{OriginGroup, s.str(s.u32(rec + groupName))})
 		}
 	}
 	for _, value := range e.id.Roles {
-		if c := s.findClaim(value); c != none && !IsSystemName(value) && s.listHas(s.at(secRoleClaims, c)+claimRoleFirst, role) {
+		if c := s.findClaim(value); c != none && !IsSystemName(value) && s.listHas(secRoleLists, s.at(secRoleClaims, c)+claimRoleFirst, role) {
 			out = append(out, Origin{OriginClaim, value})
 		}
 	}
@@ -128,7 +129,7 @@ func (e *Evaluator) tracePolicies(gate Gate) []PolicyTrace {
 	for _, c := range e.carriers(gate) {
 		first := e.snap.u32(c.offset)
 		for i := range e.snap.u32(c.offset + 4) {
-			p := e.snap.listItem(first + i)
+			p := e.snap.listItem(secPolicyLists, first+i)
 			if !slices.Contains(from[p], c.origin) {
 				from[p] = append(from[p], c.origin)
 			}

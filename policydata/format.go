@@ -62,7 +62,10 @@ const (
 	secServices           // sorted by name
 	secIdentities         // sorted by issuer, client, subject
 	secDelegations        // of services
-	secLists              // u32 each: what ranges in other records point to
+	secPolicyLists        // u32 each: the policies that ranges in other records point to
+	secGroupLists         // the same for groups
+	secRoleLists          // for roles
+	secNameLists          // for strings
 	secIssuers            // see issuers.go
 	secRevoked            // sorted by issuer, id
 
@@ -78,7 +81,8 @@ var recordBytes = [numSections]uint32{
 	secUsers: 40, secUserIndex: 4, secGroups: 20, secGroupIndex: 4,
 	secRoles: 16, secRoleClaims: 12, secClaimIndex: 4,
 	secServices: 20, secIdentities: 16, secDelegations: 24,
-	secLists: 4, secIssuers: 1, secRevoked: 16,
+	secPolicyLists: 4, secGroupLists: 4, secRoleLists: 4, secNameLists: 4,
+	secIssuers: 1, secRevoked: 16,
 }
 
 // Field offsets within records.
@@ -216,10 +220,20 @@ func hashText(seed uint32, s string) uint32 {
 	return mix(h)
 }
 
-// hashEdge combines the hash of a segment's text with the node that it leaves.
-func hashEdge(parent, textHash uint32) uint32 {
-	return mix(textHash ^ parent*0x9E3779B1)
+// hashEdge is the hash of a path from the root: that of all but its last segment,
+// which is a literal, combined with the hash of that segment's text. It does not
+// depend on the numbers of nodes, so that an edge keeps its place when others come.
+func hashEdge(path, textHash uint32) uint32 {
+	return mix(textHash ^ path*hashFactor)
 }
+
+// hashWild is the hash of a path whose last segment is a wildcard.
+func hashWild(path uint32) uint32 { return path*hashFactor + 1 }
+
+// hashRoot is the hash of the empty path.
+const hashRoot = 0
+
+const hashFactor = 0x9E3779B1
 
 func mix(h uint32) uint32 {
 	h ^= h >> 16

@@ -1,19 +1,29 @@
 package policydata
 
-const markBytes = 16
+import "encoding/hex"
 
-// Mark returns what tells the snapshot b from any other, of its version or not:
-// the end of its signature, as 32 hex digits. It is not ok where b has not the
-// frame of a snapshot. Nothing is verified.
+// MarkBytes is how many bytes of a signature are the mark.
+const MarkBytes = 16
+
+// Mark returns what tells the snapshot b from any other that the key signed, of
+// its version or not, without a hash over all of it: the last bytes of its
+// signature, as 32 hexadecimal digits. It is not ok where b has not the frame of a
+// snapshot, or too short a signature. Nothing is verified.
 func Mark(b []byte) (mark string, ok bool) {
 	_, sig, err := open(b)
-	if err != nil || len(sig) < markBytes {
+	if err != nil {
 		return "", false
 	}
-	const digits = "0123456789abcdef"
-	var out [2 * markBytes]byte
-	for i, c := range sig[len(sig)-markBytes:] {
-		out[2*i], out[2*i+1] = digits[c>>4], digits[c&15]
+	mark = markOf(sig)
+	return mark, mark != ""
+}
+
+// Mark returns the snapshot's mark, as the function Mark does.
+func (s *Snapshot) Mark() string { return s.mark }
+
+func markOf(sig []byte) string {
+	if len(sig) < MarkBytes {
+		return ""
 	}
-	return string(out[:]), true
+	return hex.EncodeToString(sig[len(sig)-MarkBytes:])
 }

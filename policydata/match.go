@@ -34,10 +34,11 @@ func (p *pathSegments) segment(i int) string {
 	return p.path[start:p.ends[i]]
 }
 
-// step is a trie node that the path's first depth segments lead to.
+// step is a trie node that the path's first depth segments lead to, with the hash
+// of the patterns' segments on the way.
 type step struct {
-	node  uint32
-	depth int
+	node, hash uint32
+	depth      int
 }
 
 // candidate is a path and host pattern of a rule that matches the request.
@@ -108,7 +109,7 @@ func (e *Evaluator) report(reason Reason, gate Gate, c *candidate) Decision {
 func (e *Evaluator) walk() {
 	s, steps, extended := e.snap, walkSteps, false
 	seed := s.field(secSeeds, seedEdges, 0)
-	e.stack = append(e.stack[:0], step{0, 0})
+	e.stack = append(e.stack[:0], step{0, hashRoot, 0})
 	for len(e.stack) > 0 {
 		at := e.stack[len(e.stack)-1]
 		e.stack = e.stack[:len(e.stack)-1]
@@ -130,10 +131,11 @@ func (e *Evaluator) walk() {
 		}
 		text := e.path.segment(at.depth)
 		if wild := s.u32(rec + nodeWild); wild != none && text != "" {
-			e.stack = append(e.stack, step{wild, at.depth + 1})
+			e.stack = append(e.stack, step{wild, hashWild(at.hash), at.depth + 1})
 		}
-		if child := s.child(at.node, hashText(seed, text), text); child != none {
-			e.stack = append(e.stack, step{child, at.depth + 1})
+		hash := hashEdge(at.hash, hashText(seed, text))
+		if child := s.child(at.node, hash, text); child != none {
+			e.stack = append(e.stack, step{child, hash, at.depth + 1})
 		}
 	}
 }

@@ -12,6 +12,7 @@ type Snapshot struct {
 	text    string // all bytes, once more as a string: what is read is never copied
 	length  uint32 // of the signed part
 	keyID   string
+	mark    string // see Mark
 	section [numSections]span
 	issuers []Issuer
 	// claimHeaders are the names of the ClaimHeaders of all issuers; nil if there
@@ -60,6 +61,7 @@ func Load(b []byte, verify VerifyFunc) (*Snapshot, error) {
 	if err := s.validate(); err != nil {
 		return nil, err
 	}
+	s.mark = markOf(sig)
 	return s, nil
 }
 
@@ -90,25 +92,23 @@ func open(b []byte) (*Snapshot, []byte, error) {
 	if s.length < headerBytes || uint64(s.length) > uint64(len(b)) {
 		return nil, nil, &FormatError{hdrLength, "truncated"}
 	}
-	block := b[s.length:]
-	head := len(signatureMagic) + 4
-	if len(block) < head || string(block[:len(signatureMagic)]) != signatureMagic {
-		return nil, nil, &FormatError{int(s.length), "no signature"}
+	var sig []byte
+	var err error
+	s.keyID, sig, err = ParseSignature(b[s.length:])
+	if err != nil {
+		return nil, nil, &FormatError{int(s.length), err.Error()}
 	}
-	keyLen := int(block[4]) | int(block[5])<<8
-	sigLen := int(block[6]) | int(block[7])<<8
-	if keyLen > maxKeyIDBytes || sigLen > maxSignatureBytes || len(block) != head+keyLen+sigLen {
-		return nil, nil, &FormatError{int(s.length), "signature block of a wrong length"}
-	}
-	s.keyID = string(block[head : head+keyLen])
-	return s, block[head+keyLen:], nil
+	return s, sig, nil
+}
+
+// word reads a little-endian u32.
+func word(text string, offset int) uint32 {
+	t := text[offset : offset+4]
+	return uint32(t[0]) | uint32(t[1])<<8 | uint32(t[2])<<16 | uint32(t[3])<<24
 }
 
 // u32 reads a little-endian field.
-func (s *Snapshot) u32(offset uint32) uint32 {
-	t := s.text[offset : offset+4]
-	return uint32(t[0]) | uint32(t[1])<<8 | uint32(t[2])<<16 | uint32(t[3])<<24
-}
+func (s *Snapshot) u32(offset uint32) uint32 { return word(s.text, int(offset)) }
 
 func (s *Snapshot) u64(offset uint32) uint64 {
 	return uint64(s.u32(offset)) | uint64(s.u32(offset+4))<<32
@@ -118,6 +118,14 @@ func (s *Snapshot) u64(offset uint32) uint64 {
 func (s *Snapshot) at(sec int, i uint32) uint32 {
 	return s.section[sec].offset + i*recordBytes[sec]
 }
+
+// records returns all of a section's records.
+func (s *Snapshot) records(sec int) string {
+	return s.text[s.section[sec].offset:][:s.section[sec].count*recordBytes[sec]]
+}
+
+// stride is the size of a section's records.
+func stride(sec int) int { return int(recordBytes[sec]) }
 
 // field reads a u32 field of record i of a section.
 func (s *Snapshot) field(sec int, i, field uint32) uint32 { return s.u32(s.at(sec, i) + field) }
@@ -132,8 +140,8 @@ func (s *Snapshot) str(id uint32) string {
 	return s.text[start : start+s.u32(rec+4)]
 }
 
-// listItem returns item i of the pool of lists.
-func (s *Snapshot) listItem(i uint32) uint32 { return s.field(secLists, i, 0) }
+// listItem returns item i of a pool of lists.
+func (s *Snapshot) listItem(pool int, i uint32) uint32 { return s.field(pool, i, 0) }
 
 // Epoch returns the snapshot's epoch, which orders before its generation.
 func (s *Snapshot) Epoch() uint64 { return s.u64(hdrEpoch) }
@@ -210,10 +218,11 @@ func (s *Snapshot) findClaim(value string) uint32 {
 	return s.find(secClaimIndex, secRoleClaims, seedClaims, value)
 }
 
-// child follows the literal edge from a trie node; textHash is hashText of text.
-func (s *Snapshot) child(node, textHash uint32, text string) uint32 {
+// child follows the literal edge from a trie node; hash is hashEdge of the path
+// that ends with it.
+func (s *Snapshot) child(node, hash uint32, text string) uint32 {
 	mask := s.section[secEdges].count - 1
-	at := hashEdge(node, textHash) & mask
+	at := hash & mask
 	for range maxProbes {
 		rec := s.at(secEdges, at)
 		parent := s.u32(rec + edgeParent)

@@ -144,8 +144,8 @@ func TestLoadRefusesBadBodies(t *testing.T) {
 		{"user_name_twice", func(e *edit) { e.set(secUsers, 1, userName, e.field(secUsers, 0, userName)) }, "ascending order"},
 		{"lists_overlap", field(secGroups, 1, groupPolFirst, 0), "does not follow the one before"},
 		{"list_item", func(e *edit) {
-			for i := range e.section[secLists].count {
-				e.set(secLists, i, 0, none)
+			for i := range e.section[secRoleLists].count {
+				e.set(secRoleLists, i, 0, none)
 			}
 		}, "index out of range"},
 		{"index_slot", func(e *edit) { e.set(secUserIndex, 0, 0, 1<<20) }, "index out of range"},

@@ -111,6 +111,8 @@ type Answer struct {
 	Reason  string
 	User    string
 	Service string
+
+	Generation uint64 `json:",string"`
 }
 
 // Ask asks once. The request has a host of its own, by which the access log tells

@@ -149,14 +149,14 @@ func StartAt(t testing.TB, dataDir, http, xds string, args ...string) *Host {
 	return h
 }
 
-// credentialsFile keeps the first credentials for a second host on a data
+// CredentialsFile keeps the first credentials for a second host on a data
 // directory, to which they are not shown again.
-const credentialsFile = "test-credentials"
+const CredentialsFile = "test-credentials"
 
 var credential = regexp.MustCompile(`SALLYPORT_[A-Z_]+=\S+`)
 
 func (h *Host) readCredentials(r io.Reader) {
-	path := filepath.Join(h.DataDir, credentialsFile)
+	path := filepath.Join(h.DataDir, CredentialsFile)
 	for lines := bufio.NewScanner(r); lines.Scan(); {
 		if c := credential.FindString(lines.Text()); c != "" {
 			f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
@@ -209,7 +209,7 @@ func (h *Host) credentials() []string {
 		if time.Now().After(deadline) {
 			h.t.Fatal("the host showed no credentials")
 		}
-		if content, err := os.ReadFile(filepath.Join(h.DataDir, credentialsFile)); err == nil {
+		if content, err := os.ReadFile(filepath.Join(h.DataDir, CredentialsFile)); err == nil {
 			lines = strings.Fields(string(content))
 		}
 		time.Sleep(5 * time.Millisecond)

@@ -29,7 +29,7 @@ type plan struct {
 }
 
 // ways are those by which snapshots reach a proxy.
-var ways = []string{"ecds"}
+var ways = []string{"ecds", "poll"}
 
 // TestAnswersAreRightForTheirGeneration is the short form of the benchmark.
 func TestAnswersAreRightForTheirGeneration(t *testing.T) {

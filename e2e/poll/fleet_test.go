@@ -3,7 +3,9 @@ package poll
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
@@ -210,4 +212,19 @@ func (fl *fleet) entry(suffix string) string {
 	}
 	fl.t.Fatalf("no entry %s in shared data: %s", suffix, fl.runtime.SharedKeys())
 	return ""
+}
+
+// is wants a worker to enforce a version.
+func (fl *fleet) is(in *wasmhost.Instance, version string) error {
+	if got := fl.decide(in); got != wanted(version) {
+		return errors.New(got)
+	}
+	return nil
+}
+
+func version(epoch, n uint64) string { return pushapi.Version{Epoch: epoch, Generation: n}.String() }
+
+func unhex(text string) []byte {
+	b, _ := hex.DecodeString(text)
+	return b
 }

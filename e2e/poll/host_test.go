@@ -95,7 +95,9 @@ func (h *host) publish(snapshot []byte) {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	h.set(func() { h.snapshot, h.version = snapshot, pushapi.Version{Epoch: s.Epoch(), Generation: s.Generation()} })
+	h.set(func() {
+		h.snapshot, h.version = snapshot, pushapi.Version{Epoch: s.Epoch(), Generation: s.Generation()}
+	})
 }
 
 // answers makes the host answer all polls so; nil: as a host does.

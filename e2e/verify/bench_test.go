@@ -17,6 +17,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"sallyport/policydata"
+	"sallyport/policydata/delta"
 	"sallyport/policydata/token"
 )
 
@@ -223,13 +224,19 @@ func signedSnapshot(b testing.TB, source policydata.Source) (signed []byte, size
 		b.Fatal(err)
 	}
 	key := newEC(b, elliptic.P256())
+	signed = signedBy(b, key, body)
+	return signed, len(signed), spkiOf(b, &key.PublicKey)
+}
+
+// signedBy completes the body of a snapshot or a delta.
+func signedBy(b testing.TB, key *ecdsa.PrivateKey, body []byte) []byte {
+	b.Helper()
 	sum := sha256.Sum256(body)
 	signature, err := ecdsa.SignASN1(rand.Reader, key, sum[:])
 	if err != nil {
 		b.Fatal(err)
 	}
-	signed = policydata.AppendSignature(body, "k", signature)
-	return signed, len(signed), spkiOf(b, &key.PublicKey)
+	return policydata.AppendSignature(body, "k", signature)
 }
 
 // fleet is 10,000 policies, and 10,000 users in 1,000 groups.
@@ -257,6 +264,13 @@ func BenchmarkLoad(b *testing.B) {
 	signed, size, spki := signedSnapshot(b, fleet())
 	lines := startProxy(b, map[string]any{"snapshot": signed, "key": spki}).ask("/load")
 	b.Logf("a snapshot of %d bytes", size)
+	logTimes(b, lines)
+	noTime(b)
+}
+
+// logTimes prints lines of a name and three times.
+func logTimes(b *testing.B, lines []string) {
+	b.Helper()
 	b.Logf("%-42s %12s %12s %12s", "", "first, µs", "later, µs", "fastest, µs")
 	for _, line := range lines {
 		name, times, _ := strings.Cut(line, ": ")
@@ -266,5 +280,64 @@ func BenchmarkLoad(b *testing.B) {
 		}
 		b.Logf("%-42s %12s %12s %12s", name, micros(b, fields[0]), micros(b, fields[1]), micros(b, fields[2]))
 	}
+}
+
+// BenchmarkDelta prints what applying a delta to that snapshot costs in V8.
+func BenchmarkDelta(b *testing.B) {
+	type entry struct {
+		Name  string `json:"name"`
+		Delta []byte `json:"delta"`
+	}
+	key := newEC(b, elliptic.P256())
+	snapshot := func(change func(*policydata.Source)) []byte {
+		source := fleet()
+		change(&source)
+		body, err := policydata.Build(source)
+		if err != nil {
+			b.Fatal(err)
+		}
+		return signedBy(b, key, body)
+	}
+	base := snapshot(func(*policydata.Source) {})
+	var entries []entry
+	for _, c := range fleetChanges {
+		body, err := delta.Make(base, snapshot(c.change))
+		if err != nil {
+			b.Fatal(err)
+		}
+		d := signedBy(b, key, body)
+		entries = append(entries, entry{fmt.Sprintf("%s, %d bytes", c.name, len(d)), d})
+	}
+	lines := startProxy(b, map[string]any{"snapshot": base, "key": spkiOf(b, &key.PublicKey), "deltas": entries}).ask("/deltas")
+	if len(lines) != len(entries) {
+		b.Fatalf("%d answers of %d", len(lines), len(entries))
+	}
+	b.Logf("a snapshot of %d bytes", len(base))
+	logTimes(b, lines)
 	noTime(b)
+}
+
+// fleetChanges are what people do to the fleet.
+var fleetChanges = []struct {
+	name   string
+	change func(*policydata.Source)
+}{
+	{"nothing", func(*policydata.Source) {}},
+	{"a rule changed", func(s *policydata.Source) { s.Policies[5_000].Rules[0].Methods = []string{"GET"} }},
+	{"a user added", func(s *policydata.Source) { s.Users = append(s.Users, policydata.User{Name: "user-05000b"}) }},
+	{"a policy added", func(s *policydata.Source) {
+		p := s.Policies[5_000]
+		p.Name += "b"
+		s.Policies = append(s.Policies, p)
+	}},
+	{"100 changes", func(s *policydata.Source) {
+		for i := range 25 {
+			s.Users = append(s.Users, policydata.User{Name: fmt.Sprintf("user-%05db", i*391)})
+			p := s.Policies[i*397]
+			p.Name += "b"
+			s.Policies = append(s.Policies, p)
+			s.Groups[i*29].Members = append(s.Groups[i*29].Members, s.Users[4_321+i].Name)
+			s.Policies[i*353].Rules[0].Methods = []string{"GET"}
+		}
+	}},
 }

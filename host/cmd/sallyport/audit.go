@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -237,8 +239,20 @@ func whoOf(a directory.Actor) string {
 }
 
 func whatOf(r directory.Record) string {
+	switch r.Operation {
+	case directory.RolledBack:
+		return "to generation " + afterOf(r)["to"]
+	case directory.MaxAgeSet:
+		return cmp.Or(afterOf(r)["maxAge"], "none")
+	}
 	if r.Kind == "" {
 		return r.Name
 	}
 	return string(r.Kind) + " " + r.Name
+}
+
+// afterOf returns what is so after a record that has texts only.
+func afterOf(r directory.Record) (texts map[string]string) {
+	_ = json.Unmarshal(r.After, &texts) // of a host that says it otherwise, there is none
+	return texts
 }

@@ -30,8 +30,8 @@ func newBackup() *cobra.Command {
 goes on. It is of one generation, and sallyport restore makes a store of it.
 
 The key that snapshots are signed with is not in it: keep ` + signing.KeyFile + ` of the data
-directory, too, or proxies will refuse what a restored host pushes. Of access keys it has
-digests only.`,
+directory, too, or proxies that don't get theirs by ECDS will refuse what a restored host
+pushes. Of access keys it has digests only.`,
 		Args: oneFile,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := newClient(cmd)
@@ -118,7 +118,11 @@ func newRestore() *cobra.Command {
 the directory must not run. The restored store begins a new epoch, so that proxies take
 what it says although they may have seen later generations.
 
-Put ` + signing.KeyFile + ` of the old data directory there, too, before the host starts.`,
+Put ` + signing.KeyFile + ` of the old data directory there, too, before the host starts.
+Without it a new key is made. Proxies that poll or have their snapshot in a file refuse
+what it signs until their trusted_keys has it. By ECDS the trusted key comes with the
+snapshot, so those proxies follow; but then they would also follow the old host, should it
+be started again, which with one key they refuse.`,
 		Args: oneFile,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in, err := openInput(cmd.InOrStdin(), args[0])
@@ -146,7 +150,7 @@ func printRestored(cmd *cobra.Command, dataDir string, r backup.Restored) error 
 		fmt.Fprintf(cmd.ErrOrStderr(), "what was there before is now %s\n", r.Replaced)
 	}
 	if _, err := os.Stat(filepath.Join(dataDir, signing.KeyFile)); err != nil {
-		fmt.Fprintf(cmd.ErrOrStderr(), "%s has no %s: without that of the old host a new one is made, which proxies don't trust yet\n", dataDir, signing.KeyFile)
+		fmt.Fprintf(cmd.ErrOrStderr(), "%s has no %s: without that of the old host a new one is made, which proxies trust at once by ECDS alone\n", dataDir, signing.KeyFile)
 	}
 	_, err := fmt.Fprintf(cmd.OutOrStdout(), "restored %s\nepoch       %d\ngeneration  %d\n", filepath.Join(dataDir, bolt.FileName), r.Epoch, r.Generation)
 	return err

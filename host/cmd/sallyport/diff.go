@@ -60,16 +60,25 @@ is 0 if nothing differs, and 1 if something does. This needs to read only; apply
 	return cmd
 }
 
-// printDryRun shows what the changes of a dry run are. Who may apply and not read
-// is shown none.
+// printDryRun shows what the changes of a dry run are.
 func (c *client) printDryRun(cmd *cobra.Command, w io.Writer, set []manifest.File, changes []directory.Change) error {
+	docs, err := manifest.ParseFiles(set)
+	if err != nil {
+		return err
+	}
+	return c.printChanged(cmd, w, side{"files", manifest.Entities(docs)}, changes)
+}
+
+// printChanged shows what changes to documents are. Who may write and not read is
+// shown none.
+func (c *client) printChanged(cmd *cobra.Command, w io.Writer, with side, changes []directory.Change) error {
 	var gone []model.Key
 	for _, change := range changes {
 		if change.Action == directory.Deleted {
 			gone = append(gone, model.Key{Kind: change.Kind, Name: change.Name})
 		}
 	}
-	_, err := c.printDiff(cmd.Context(), w, set, func(*model.State, []model.Entity) []model.Key { return gone })
+	_, err := c.printDifferences(cmd.Context(), w, with, func(*model.State, []model.Entity) []model.Key { return gone })
 	if refused := (*apiError)(nil); errors.As(err, &refused) && refused.Status == http.StatusForbidden {
 		fmt.Fprintln(cmd.ErrOrStderr(), "what would change in them is not shown: you may not GET /api/v1/export")
 		return nil
@@ -86,13 +95,24 @@ func (c *client) printDiff(
 	if err != nil {
 		return false, err
 	}
+	return c.printDifferences(ctx, w, side{"files", manifest.Entities(docs)}, gone)
+}
+
+// side is what the host's state is compared with.
+type side struct {
+	name     string
+	entities []model.Entity
+}
+
+func (c *client) printDifferences(
+	ctx context.Context, w io.Writer, with side, gone func(*model.State, []model.Entity) []model.Key,
+) (differs bool, err error) {
 	before, err := c.state(ctx)
 	if err != nil {
 		return false, err
 	}
-	entities := manifest.Entities(docs)
-	after := before.With(entities).Without(gone(before, entities))
-	out := diffWriter{w: w, colours: onTerminal(w)}
+	after := before.With(with.entities).Without(gone(before, with.entities))
+	out := diffWriter{w: w, colours: onTerminal(w), with: with.name}
 	directory.EachDifference(before, after, func(old, new model.Entity) {
 		differs = true
 		if err == nil {
@@ -108,20 +128,27 @@ func (c *client) state(ctx context.Context) (*model.State, error) {
 	if err := c.do(ctx, http.MethodGet, "/api/v1/export", "", nil, &all); err != nil {
 		return nil, err
 	}
-	if string(all.Documents) == "[]" {
-		return &model.State{}, nil // which no file of documents says
+	entities, err := answered(all.Documents)
+	return (&model.State{}).With(entities), err
+}
+
+// answered returns the documents of an answer.
+func answered(list json.RawMessage) ([]model.Entity, error) {
+	if len(list) == 0 || string(list) == "[]" {
+		return nil, nil // which no file of documents says
 	}
-	docs, err := manifest.Parse("export.json", all.Documents)
+	docs, err := manifest.Parse("answer.json", list)
 	if err != nil {
 		return nil, fmt.Errorf("the host's answer: %w; is it of another version?", err)
 	}
-	return (&model.State{}).With(manifest.Entities(docs)), nil
+	return manifest.Entities(docs), nil
 }
 
 // diffWriter writes differences of documents.
 type diffWriter struct {
 	w       io.Writer
 	colours bool
+	with    string // what the host is compared with
 }
 
 // entity writes the difference of an entity; old is nil for a new one, new for
@@ -140,7 +167,7 @@ func (d diffWriter) entity(old, new model.Entity) error {
 	if err != nil {
 		return err
 	}
-	text := string(diff.Diff(name+" (host)", before, name+" (files)", after))
+	text := string(diff.Diff(name+" (host)", before, name+" ("+d.with+")", after))
 	// The first line names the command that this looks like.
 	_, text, _ = strings.Cut(text, "\n")
 	for line := range strings.Lines(text) {

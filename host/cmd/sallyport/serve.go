@@ -46,6 +46,8 @@ filter with the policy snapshot. The first start prints the first credentials, o
 		"PEM file of authorities; proxies must show a certificate of them, or a token (sallyport proxies token create)")
 	f.BoolVar(&c.RequireProxyAuth, "require-proxy-auth", false,
 		"proxies on this machine must prove who they are, too, as all others must: by a token or a certificate")
+	f.DurationVar(&c.SnapshotMaxAge, "snapshot-max-age", 0,
+		"for how long proxies go by what was pushed last, such as 10m; then they answer 503 until the host is back; 0: for ever")
 	f.BoolVar(&c.InsecureDevIssuer, "insecure-dev-issuer", false,
 		"trust tokens of the development issuer (sallyport token mint), whose key lies in the data directory")
 	return cmd

@@ -189,11 +189,15 @@ func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func (a *api) generation(w http.ResponseWriter, _ *http.Request) {
 	current, _ := a.Publisher.Current()
-	writeJSON(w, map[string]string{
+	answer := map[string]string{
 		"epoch":      strconv.FormatUint(current.Version.Epoch, 10),
 		"generation": strconv.FormatUint(current.Version.Generation, 10),
 		"committed":  current.Version.Committed.UTC().Format(time.RFC3339),
-	})
+	}
+	if expires := current.Version.Expires; !expires.IsZero() {
+		answer["expires"] = expires.UTC().Format(time.RFC3339)
+	}
+	writeJSON(w, answer)
 }
 
 // check decides a request by the published snapshot.

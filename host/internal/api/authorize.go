@@ -67,16 +67,19 @@ func (a *api) authorize(r *http.Request) (caller, policydata.Reason, error) {
 	if err == nil && byToken && v.reason == policydata.ReasonAllowed && a.firstUserOf(v) {
 		err = errFirstUserByToken
 	}
-	escalation := *req
-	escalation.Method, escalation.Target = escalate, apiPrefix
+	may := func(method, target string) func() (bool, error) {
+		other := *req
+		other.Method, other.Target = method, target
+		return sync.OnceValues(func() (bool, error) {
+			v, err := a.decider.decide(current.Loaded, ask, &other)
+			return err == nil && v.reason == policydata.ReasonAllowed, err
+		})
+	}
 	actor := directory.Actor{User: v.user, Service: v.service, Issuer: v.issuer}
 	if !byToken {
 		actor.AccessKeyID, actor.Issuer = key, ""
 	}
-	return caller{v.writer, actor, sync.OnceValues(func() (bool, error) {
-		v, err := a.decider.decide(current.Loaded, ask, &escalation)
-		return err == nil && v.reason == policydata.ReasonAllowed, err
-	})}, v.reason, err
+	return caller{v.writer, actor, may(escalate, apiPrefix), may(http.MethodGet, apiPrefix+"/export")}, v.reason, err
 }
 
 // asker returns how to decide for who makes a request: by access key, of which it

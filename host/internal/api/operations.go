@@ -200,6 +200,8 @@ func stateOperations() []operation {
 		}),
 		guardedOperation(http.MethodPost, "/apply", "state", "Make the state what documents say, all or nothing",
 			jsonAnswer("Applied", "what became of each")).with("dryRun", "prune", "force").taking(documents).changing(),
+		guardedOperation(http.MethodPost, "/rollback", "state", "Make the documents what they were at a generation, as a new one",
+			jsonAnswer("RolledBack", "what became of each")).taking(jsonBody("Rollback")).changing(),
 		guardedOperation(http.MethodPost, "/check", "decisions", "Decide a request by what is published",
 			jsonAnswer("Decision", "the decision")).taking(jsonBody("Query")),
 		guardedOperation(http.MethodPost, "/access", "decisions", "Say what somebody may do",

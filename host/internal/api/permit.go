@@ -20,6 +20,8 @@ type caller struct {
 	actor directory.Actor // as audit records have it
 	// unrestricted asks the engine whether the caller may escalate, once.
 	unrestricted func() (bool, error)
+	// readsAll asks it, once, whether the caller may read all documents.
+	readsAll func() (bool, error)
 }
 
 type callerKey struct{}
@@ -35,7 +37,8 @@ func callerOf(r *http.Request) caller {
 	if c, ok := r.Context().Value(callerKey{}).(caller); ok {
 		return c
 	}
-	return caller{unrestricted: func() (bool, error) { return false, nil }}
+	no := func() (bool, error) { return false, nil }
+	return caller{unrestricted: no, readsAll: no}
 }
 
 // grantError refuses a write that would give away what its writer has not.

@@ -83,6 +83,8 @@ func TestShippedPolicies(t *testing.T) {
 		{"editors apply", "POST", "apply", user("new", ""), 403, 200, 200},
 		{"editors try to apply", "POST", "apply?dryRun=true", user("new", "disabled: true"), 403, 200, 200},
 		{"editors write users", "PUT", "users/new", user("new", "email: n@example.org"), 403, 200, 200},
+		{"editors go back on what they wrote", "POST", "rollback", `{"to":"8"}`, 403, 200, 200},
+		{"editors don't go back on what they could not write", "POST", "rollback", `{"to":"1","force":true,"dryRun":true}`, 403, 403, 200},
 		{"editors give what they hold", "PUT", "users/new/policies/editor", "", 403, 200, 200},
 		{"editors don't give what they don't hold", "PUT", "users/new/policies/draft", "", 403, 403, 200},
 		{"editors don't give themselves everything", "PUT", "users/ed/policies/admin", "", 403, 403, 0},

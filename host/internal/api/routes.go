@@ -40,6 +40,7 @@ func (a *api) resources(mux *http.ServeMux) {
 	a.resource(mux, "/export", methods{http.MethodGet: a.export})
 	a.resource(mux, "/audit", methods{http.MethodGet: a.audit})
 	a.resource(mux, "/backup", methods{http.MethodGet: a.backup})
+	a.resource(mux, "/rollback", methods{http.MethodPost: a.rollback})
 	a.addRelations(mux)
 	a.addCredentials(mux)
 	a.resource(mux, "/proxies", methods{http.MethodGet: a.listProxies})

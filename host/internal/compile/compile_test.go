@@ -34,7 +34,7 @@ func parse(t testing.TB, text string) *model.State {
 	return (&model.State{}).With(manifest.Entities(docs))
 }
 
-var version = compile.Version{Epoch: 3, Generation: 14, Committed: time.Unix(1_800_000_000, 0)}
+var version = compile.Version{Epoch: 3, Generation: 14, Committed: time.Unix(1_800_000_000, 0), Expires: time.Unix(1_800_000_600, 0)}
 
 func TestSourceHasAllThatADocumentSays(t *testing.T) {
 	got, err := compile.New().Source(state(t, "testdata/all.yaml"), version)
@@ -51,7 +51,7 @@ func TestSourceHasAllThatADocumentSays(t *testing.T) {
 	}
 	got.Issuers[0].Keys = nil
 	want := policydata.Source{
-		Epoch: 3, Generation: 14, Created: 1_800_000_000,
+		Epoch: 3, Generation: 14, Created: 1_800_000_000, Expires: 1_800_000_600,
 		Policies: []policydata.Policy{{Name: "p", Rules: []policydata.Rule{
 			{
 				Name: "team", Effect: policydata.EffectAllow, Methods: []string{"GET"}, Hosts: []string{"a.example.com"},

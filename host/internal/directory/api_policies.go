@@ -57,7 +57,7 @@ func editing() []model.Rule {
 	return []model.Rule{
 		apiRule("write", []string{http.MethodPut, http.MethodPost, http.MethodDelete},
 			"/api/v1/users/*", "/api/v1/users/*/policies/**", "/api/v1/groups/**", "/api/v1/policies/**", "/api/v1/roles/**",
-			"/api/v1/services/*", "/api/v1/issuers/*", "/api/v1/issuers/*/refresh", "/api/v1/apply", "/api/v1/revocations/**"),
+			"/api/v1/services/*", "/api/v1/issuers/*", "/api/v1/issuers/*/refresh", "/api/v1/apply", "/api/v1/rollback", "/api/v1/revocations/**"),
 		own,
 	}
 }

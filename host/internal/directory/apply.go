@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"sallyport/host/internal/model"
+	"sallyport/host/internal/store"
 )
 
 // Options are the options of Apply.
@@ -95,7 +96,11 @@ func (d *Directory) write(ctx context.Context, o Options, docsOf func(*model.Sta
 		if err != nil {
 			return nil, err
 		}
-		next, err := d.applied(prev.state, docs, o)
+		var gone []model.Key
+		if o.Prune {
+			gone = Undescribed(prev.state, docs)
+		}
+		next, err := d.applied(prev, docs, gone, o)
 		if err != nil {
 			return nil, err
 		}
@@ -109,7 +114,7 @@ func (d *Directory) write(ctx context.Context, o Options, docsOf func(*model.Sta
 		}
 		return &change{state: next}, o.judge(next)
 	}
-	img, err := d.run(ctx, plan, o.DryRun)
+	img, err := d.run(ctx, func(_ store.Reader, prev *image) (*change, error) { return plan(prev) }, o.DryRun)
 	if err != nil {
 		return Result{}, err
 	}
@@ -117,25 +122,26 @@ func (d *Directory) write(ctx context.Context, o Options, docsOf func(*model.Sta
 }
 
 // run runs plan, and commits unless it is for show.
-func (d *Directory) run(ctx context.Context, plan func(*image) (*change, error), dryRun bool) (*image, error) {
+func (d *Directory) run(ctx context.Context, plan func(store.Reader, *image) (*change, error), dryRun bool) (img *image, err error) {
 	if !dryRun {
-		return d.update(ctx, plan)
+		return d.updateReading(ctx, plan)
 	}
-	img, err := d.view(ctx)
-	if err != nil {
-		return nil, err
-	}
-	_, err = plan(img)
+	before := d.images()
+	err = d.store.View(ctx, func(r store.Reader) error {
+		if img, err = d.read(r, before); err != nil {
+			return fmt.Errorf("load the directory: %w", err)
+		}
+		_, err := plan(r, img)
+		return err
+	})
 	return img, err
 }
 
-// applied returns the state that docs make of prev.
-func (d *Directory) applied(prev *model.State, docs []model.Entity, o Options) (*model.State, error) {
-	next := prev.With(docs)
-	if o.Prune {
-		next = next.Without(Undescribed(prev, docs))
-	}
-	var problems model.Problems
+// applied returns the state that docs make of an image's, without what is gone.
+func (d *Directory) applied(img *image, docs []model.Entity, gone []model.Key, o Options) (*model.State, error) {
+	prev := img.state
+	next := prev.With(docs).Without(gone)
+	problems := reservedAmong(prev, gone, o)
 	times := make(map[model.Key]int, len(docs))
 	for _, e := range docs {
 		times[model.KeyOf(e)]++
@@ -155,7 +161,9 @@ func (d *Directory) applied(prev *model.State, docs []model.Entity, o Options) (
 			})
 		}
 	}
-	err := next.Check(touched, d.checks)
+	checks := d.checks
+	checks.UsersLike = img.usersLike
+	err := next.Check(touched, checks)
 	var more model.Problems
 	if errors.As(err, &more) {
 		problems = append(problems, more...)
@@ -164,6 +172,18 @@ func (d *Directory) applied(prev *model.State, docs []model.Entity, o Options) (
 		return nil, problems
 	}
 	return next, err
+}
+
+// reservedAmong refuses to delete what is reserved, unless by force.
+func reservedAmong(s *model.State, gone []model.Key, o Options) (problems model.Problems) {
+	for _, k := range gone {
+		if e, ok := s.Get(k); ok && e.Meta().Reserved && !o.Force {
+			problems = append(problems, model.Problem{
+				Kind: k.Kind, Name: k.Name, Field: "metadata.name", Text: ErrReserved.Error(),
+			})
+		}
+	}
+	return problems
 }
 
 // Undescribed returns the keys of what is in s, not in docs, and not reserved:

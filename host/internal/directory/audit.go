@@ -72,30 +72,34 @@ const (
 	ProxyTokenCreated    = "proxyTokenCreated"
 	ProxyTokenRevoked    = "proxyTokenRevoked"
 	ProxyTokensCollected = "proxyTokensCollected"
+	MaxAgeSet            = "maxAgeSet"
+	RolledBack           = "rolledBack" // the records that follow, of its generation, say what that changed
 )
 
 // maxAuditBytes bounds each of Before and After. What is larger is left out,
-// which the record says.
+// which the record says, and kept beside it for who goes back to before it.
 const maxAuditBytes = 256 << 10
 
 func auditKey(sequence uint64) string { return fmt.Sprintf("%s%020d", auditPrefix, sequence) }
 
 // auditor makes the records of a commit.
 type auditor struct {
-	from    Record // what they have in common
-	records []Record
-	err     error
+	from     Record // what they have in common
+	records  []Record
+	contents map[string][]byte // by key: what was too large for a record
+	err      error
 }
 
 func (a *auditor) add(operation string, k model.Key, before, after any) {
 	r := a.from
 	r.Sequence += uint64(len(a.records)) + 1
 	r.Operation, r.Kind, r.Name = operation, k.Kind, k.Name
-	r.Before, r.After = a.encoded(before), a.encoded(after)
+	r.Before = a.encoded(before, contentKey(r.Sequence, beforeContent))
+	r.After = a.encoded(after, contentKey(r.Sequence, afterContent))
 	a.records = append(a.records, r)
 }
 
-func (a *auditor) encoded(v any) json.RawMessage {
+func (a *auditor) encoded(v any, key string) json.RawMessage {
 	if v == nil || a.err != nil {
 		return nil
 	}
@@ -103,10 +107,16 @@ func (a *auditor) encoded(v any) json.RawMessage {
 	if err != nil {
 		a.err = err
 	}
-	if len(out) > maxAuditBytes {
-		return fmt.Appendf(nil, `{"omittedBytes":%d}`, len(out))
+	if len(out) <= maxAuditBytes {
+		return out
 	}
-	return out
+	if a.contents == nil {
+		a.contents = map[string][]byte{}
+	}
+	if a.contents[key], err = packed(out); err != nil {
+		a.err = err
+	}
+	return fmt.Appendf(nil, `{"omittedBytes":%d}`, len(out))
 }
 
 // audit writes the records of a commit, which makes next of prev.
@@ -115,6 +125,9 @@ func (w *writer) audit(prev, next *image, c *change, diffs []difference, actor A
 		Sequence: prev.Audit, Epoch: next.Epoch, Generation: next.Generation,
 		Time: time.Unix(next.Created, 0).UTC(), Actor: actor,
 	}}
+	if c.back != 0 {
+		a.add(RolledBack, model.Key{}, nil, map[string]string{"to": fmt.Sprint(c.back)})
+	}
 	for _, diff := range diffs {
 		a.entity(diff)
 	}
@@ -131,13 +144,26 @@ func (w *writer) audit(prev, next *image, c *change, diffs []difference, actor A
 	if next.Epoch != prev.Epoch {
 		a.add(EpochBegun, model.Key{}, map[string]string{"epoch": fmt.Sprint(prev.Epoch)}, map[string]string{"epoch": fmt.Sprint(next.Epoch)})
 	}
+	if next.MaxAge != prev.MaxAge {
+		a.add(MaxAgeSet, model.Key{}, shownAge(prev), shownAge(next))
+	}
 	for _, r := range a.records {
 		w.put(auditKey(r.Sequence), a.encodedRecord(r))
+	}
+	for _, key := range slices.Sorted(maps.Keys(a.contents)) {
+		w.put(key, a.contents[key])
 	}
 	next.Audit = prev.Audit + uint64(len(a.records))
 	if w.err == nil {
 		w.err = a.err
 	}
+}
+
+func shownAge(img *image) any {
+	if img.MaxAge == 0 {
+		return nil
+	}
+	return map[string]string{"maxAge": img.revision().MaxAge.String()}
 }
 
 func (a *auditor) encodedRecord(r Record) []byte {

@@ -211,8 +211,10 @@ func (d *Directory) TrimAudit(ctx context.Context, l AuditLimits) (removed int, 
 				if !d.expired(r, newest, l) {
 					break
 				}
-				if err := tx.Delete(auditKey(r.Sequence)); err != nil {
-					return err
+				for _, key := range []string{auditKey(r.Sequence), contentKey(r.Sequence, beforeContent), contentKey(r.Sequence, afterContent)} {
+					if err := tx.Delete(key); err != nil {
+						return err
+					}
 				}
 				n++
 			}

@@ -12,7 +12,7 @@
 //	auth/issuers/<Name>/keys                       auth/roles/<r>/groups/<g>
 //	auth/issuers/<i>/revoked/<SHA-256 of a jti>    auth/services/<s>/credentials/<AccessKey>
 //	auth/audit/<number of the record>              auth/proxytokens/<id>
-//	meta/format  meta/generation
+//	meta/audit-content/<number>/before, /after     meta/format  meta/generation
 //
 // # Re-created names
 //
@@ -32,7 +32,9 @@
 //
 // Each commit writes a Record for each thing that it changed, in its own
 // transaction. Their numbers have no gaps. The context says whose the write is
-// (see As); without an actor it is the host's.
+// (see As); without an actor it is the host's. The records say all that is
+// needed to undo what became of documents, which is how Rollback finds what they
+// were; what is too large for a record is kept below a key of its own.
 //
 // # Generation
 //

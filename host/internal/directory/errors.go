@@ -18,6 +18,9 @@ var (
 	// would leave.
 	ErrTooLarge = errors.New("no snapshot could be made of this")
 
+	// ErrUnreachable is returned when a generation can't be gone back to.
+	ErrUnreachable = errors.New("can't be gone back to")
+
 	// ErrBadCredentials is returned when an access key does not exist or its
 	// secret is another one.
 	ErrBadCredentials = errors.New("unknown access key or wrong secret")

@@ -14,6 +14,7 @@ const (
 	proxyTokensPrefix = authPrefix + "proxytokens/"
 	formatKey         = "meta/format"
 	generationKey     = "meta/generation"
+	contentPrefix     = "meta/audit-content/"
 
 	credentialsSegment = "credentials"
 	revokedSegment     = "revoked"

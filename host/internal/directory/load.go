@@ -20,7 +20,10 @@ type Revision struct {
 	Epoch      uint64
 	Generation uint64    // 0: nothing was committed yet
 	Created    time.Time // when the generation was committed, in whole seconds
-	State      *model.State
+	// MaxAge is for how long proxies go by the generation, in whole seconds; 0:
+	// until they have another.
+	MaxAge time.Duration
+	State  *model.State
 }
 
 // storedGeneration is the value of generationKey.
@@ -33,6 +36,8 @@ type storedGeneration struct {
 	Commit string `json:"commit,omitempty"`
 	// Bootstrapped is true once the first user was made.
 	Bootstrapped bool `json:"bootstrapped,omitempty"`
+	// MaxAge is Revision's, in seconds.
+	MaxAge int64 `json:"maxAge,omitempty"`
 	// Audit is the number of the last audit record.
 	Audit uint64 `json:"audit,omitempty"`
 }
@@ -47,14 +52,14 @@ type image struct {
 	bound    int      // what the state's snapshot has at most; 0: not known
 }
 
-// read returns the content of the store: the image in memory if it is of the
-// generation that r sees.
-func (d *Directory) read(r store.Reader) (*image, error) {
+// read returns the content of the store: the image in memory, now or before, if
+// it is of the generation that r sees.
+func (d *Directory) read(r store.Reader, before []*image) (*image, error) {
 	value, err := r.Get(generationKey)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return nil, err
 	}
-	if img, ok := d.known(value); ok {
+	if img, ok := d.known(value, before); ok {
 		return img, nil
 	}
 	g, err := readGeneration(r, value)
@@ -67,6 +72,7 @@ func (d *Directory) read(r store.Reader) (*image, error) {
 	}
 	img.storedGeneration, img.raw = g, string(value)
 	d.keep(img)
+	d.settle(img)
 	return img, nil
 }
 

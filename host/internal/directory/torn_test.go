@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -60,6 +61,14 @@ func tornWrites(t *testing.T) []struct {
 		}},
 		{"revoke", nil, func(ctx context.Context, d *directory.Directory) error {
 			_, err := d.Revoke(ctx, policydata.RevokedToken{Issuer: "idp", ID: "x", Expires: testTime.Unix() + 60})
+			return err
+		}},
+		{"a maximum age", nil, func(ctx context.Context, d *directory.Directory) error { return d.SetMaxAge(ctx, time.Minute) }},
+		{"a rollback", nil, func(ctx context.Context, d *directory.Directory) error {
+			if err := remove(service)(ctx, d); err != nil {
+				return err
+			}
+			_, err := d.Rollback(ctx, directory.Rollback{To: 1}, directory.Options{})
 			return err
 		}},
 		{"an access key", nil, func(ctx context.Context, d *directory.Directory) error {

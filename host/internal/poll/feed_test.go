@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -21,10 +22,16 @@ import (
 
 func v(generation uint64) pushapi.Version { return pushapi.Version{Epoch: 1, Generation: generation} }
 
-// snapshot is as good as one here: its last bytes are its mark.
-func snapshot(content string) []byte {
-	return append(bytes.Repeat([]byte("policy "), 1000), fmt.Sprintf("%-16s", content)...)
+// framed is as good as a snapshot here: it has the frame of one, and a signature
+// whose end is its mark.
+func framed(size int, content string) []byte {
+	b := bytes.Repeat([]byte("policy "), size/7)
+	copy(b, "SALLYPRT\x01\x00\x00\x00")
+	binary.LittleEndian.PutUint32(b[56:], uint32(len(b)))
+	return policydata.AppendSignature(b, "", fmt.Appendf(nil, "%-16s", content))
 }
+
+func snapshot(content string) []byte { return framed(7000, content) }
 
 func tagOf(version pushapi.Version, snapshot []byte) string {
 	mark, _ := policydata.Mark(snapshot)
@@ -223,11 +230,8 @@ func TestWhatIsKeptIsBounded(t *testing.T) {
 		t.Errorf("%d files, from %v", len(f.files), f.files[0].version)
 	}
 	f = New(Options{})
-	large := make([]byte, MaxBaseBytes/2+1)
 	for i := range 4 {
-		large = bytes.Clone(large)
-		large[len(large)-1] = byte(i)
-		set(t, f, v(uint64(i)+1), large)
+		set(t, f, v(uint64(i)+1), framed(MaxBaseBytes/2+1, fmt.Sprint(i)))
 	}
 	if len(f.files) != 2 {
 		t.Errorf("%d large files", len(f.files))

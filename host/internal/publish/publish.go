@@ -120,7 +120,7 @@ func (p *Publisher) publish(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	version := compile.Version{Epoch: revision.Epoch, Generation: revision.Generation, Committed: revision.Created}
+	version := versionOf(revision)
 	if current, _ := p.Current(); current != nil && current.Version == version {
 		return nil
 	}
@@ -140,6 +140,15 @@ func (p *Publisher) publish(ctx context.Context) error {
 	p.set(next) // last: who waits for it finds it pushed
 	p.o.Logger.Info("published", "version", version.String(), "bytes", len(next.Bytes), "took", time.Since(start).Round(time.Microsecond))
 	return nil
+}
+
+// versionOf returns the version of a revision's snapshot.
+func versionOf(r directory.Revision) compile.Version {
+	v := compile.Version{Epoch: r.Epoch, Generation: r.Generation, Committed: r.Created}
+	if r.MaxAge > 0 {
+		v.Expires = r.Created.Add(r.MaxAge)
+	}
+	return v
 }
 
 // compile builds and signs a snapshot, and loads it as a filter would: what a

@@ -14,6 +14,8 @@ import (
 type metrics struct {
 	generation prometheus.Gauge
 	bytes      prometheus.Gauge
+	expires    prometheus.Gauge
+	renewals   *prometheus.CounterVec
 	compiles   prometheus.Histogram
 	failures   prometheus.Counter
 	pushes     prometheus.Counter
@@ -32,6 +34,12 @@ func newMetrics() (*prometheus.Registry, *metrics) {
 	m := &metrics{
 		generation: gauge("sallyport_generation", "The generation that was published last."),
 		bytes:      gauge("sallyport_snapshot_bytes", "The size of the snapshot that was published last."),
+		expires: gauge("sallyport_snapshot_expires_timestamp_seconds",
+			"When the snapshot that was published last becomes stale; 0: never."),
+		renewals: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sallyport_snapshot_renewals_total",
+			Help: "Commits that keep the snapshot from becoming stale, by result: renewed, or failed.",
+		}, []string{"result"}),
 		compiles: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "sallyport_compile_seconds", Help: "How long a snapshot took to compile, sign and load.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 14),
@@ -45,7 +53,7 @@ func newMetrics() (*prometheus.Registry, *metrics) {
 	r := prometheus.NewRegistry()
 	r.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		m.generation, m.bytes, m.compiles, m.failures, m.pushes, m.acks, m.nacks, m.streams,
+		m.generation, m.bytes, m.expires, m.renewals, m.compiles, m.failures, m.pushes, m.acks, m.nacks, m.streams,
 	)
 	return r, m
 }
@@ -70,4 +78,9 @@ func (m *metrics) compiled(took time.Duration, err error) {
 func (m *metrics) published(p *publish.Published) {
 	m.generation.Set(float64(p.Version.Generation))
 	m.bytes.Set(float64(len(p.Bytes)))
+	expires := 0.0
+	if at := p.Version.Expires; !at.IsZero() {
+		expires = float64(at.Unix())
+	}
+	m.expires.Set(expires)
 }

@@ -36,6 +36,7 @@ import (
 	"sallyport/host/internal/tlsfiles"
 	"sallyport/host/internal/xds"
 	"sallyport/policydata"
+	"sallyport/policydata/delta"
 	"sallyport/policydata/pluginconfig"
 	"sallyport/policydata/pushapi"
 )
@@ -70,6 +71,10 @@ type Config struct {
 	RemoveToken     bool
 	IdentityHeaders bool
 
+	// SnapshotMaxAge is for how long proxies go by what is pushed; 0: until they
+	// have something newer. It is MinMaxAge or more.
+	SnapshotMaxAge time.Duration
+
 	// Audit bounds the audit records that are kept.
 	Audit directory.AuditLimits
 
@@ -102,6 +107,7 @@ type Server struct {
 	grpc      net.Listener
 	registry  *prometheus.Registry
 	metrics   *metrics
+	freshness *freshness
 }
 
 // Checks are the rules of documents that live outside package model.
@@ -133,6 +139,9 @@ func New(ctx context.Context, c Config) (_ *Server, err error) {
 	if c.Logger == nil {
 		return nil, errors.New("a logger is required")
 	}
+	if err := checkMaxAge(c.SnapshotMaxAge); err != nil {
+		return nil, err
+	}
 	bolted, err := bolt.Open(c.DataDir, 0)
 	if err != nil {
 		return nil, err
@@ -161,7 +170,12 @@ func New(ctx context.Context, c Config) (_ *Server, err error) {
 	if err := s.listen(ctx); err != nil {
 		return nil, err
 	}
-	return s, s.ensureAdmin(ctx)
+	if err := s.ensureAdmin(ctx); err != nil {
+		return nil, err
+	}
+	s.freshness = s.newFreshness()
+	s.freshness.look(ctx) // so that the first snapshot that is published is fresh
+	return s, nil
 }
 
 // newPushes makes what serves proxies.
@@ -169,11 +183,22 @@ func (s *Server) newPushes() {
 	log := s.config.Logger
 	s.guard = proxyauth.New(proxyauth.Options{Directory: s.directory, Logger: log, Now: time.Now})
 	s.fleet = fleet.New(time.Now)
-	s.feed = poll.New(poll.Options{})
+	s.feed = poll.New(poll.Options{Delta: s.delta, Failed: func(err error) {
+		log.Error("no delta between two snapshots: the whole one is sent", "error", err)
+	}})
 	s.xds = xds.New(xds.Options{Logger: log, Hooks: s.metrics.hooks(), Proxy: func(ctx context.Context) (identity, node string) {
 		p := proxyauth.From(ctx)
 		return p.Identity, p.Instance
 	}})
+}
+
+// delta makes the signed delta between two snapshots.
+func (s *Server) delta(base, target []byte) ([]byte, error) {
+	body, err := delta.Make(base, target)
+	if err != nil {
+		return nil, err
+	}
+	return s.key.Sign(body)
 }
 
 // issuerPolicy returns how the keys of issuers may be fetched.
@@ -303,6 +328,12 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		ticker := time.NewTicker(collectEvery)
 		defer ticker.Stop()
 		s.collect(ctx, ticker.C)
+		return nil
+	})
+	g.Go(func() error {
+		ticker := time.NewTicker(lookEvery)
+		defer ticker.Stop()
+		s.freshness.run(ctx, ticker.C)
 		return nil
 	})
 	web := &http.Server{

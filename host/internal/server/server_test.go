@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"sallyport/host/internal/devissuer"
 	"sallyport/host/internal/directory"
@@ -81,15 +82,16 @@ func TestNewRefuses(t *testing.T) {
 		change func(c *server.Config)
 		want   string
 	}{
-		"no filter":              {func(c *server.Config) { c.Module = nil }, "make build"},
-		"no logger":              {func(c *server.Config) { c.Logger = nil }, "a logger is required"},
-		"HTTP for all":           {func(c *server.Config) { c.HTTPAddr = "0.0.0.0:0" }, "only a loopback address is allowed"},
-		"HTTP for all, unspoken": {func(c *server.Config) { c.HTTPAddr = ":0" }, "only a loopback address is allowed"},
-		"HTTP for all by IPv6":   {func(c *server.Config) { c.HTTPAddr = "[::]:0" }, "only a loopback address is allowed"},
-		"xDS for all":            {func(c *server.Config) { c.XDSAddr = "0.0.0.0:0" }, "xDS address"},
-		"a name":                 {func(c *server.Config) { c.XDSAddr = "example.com:0" }, "only a loopback address is allowed"},
-		"no port":                {func(c *server.Config) { c.HTTPAddr = "127.0.0.1" }, "missing port"},
-		"a port that is taken":   {func(c *server.Config) { c.HTTPAddr = taken.Addr().String() }, "address already in use"},
+		"no filter":                    {func(c *server.Config) { c.Module = nil }, "make build"},
+		"no logger":                    {func(c *server.Config) { c.Logger = nil }, "a logger is required"},
+		"an age that no host keeps to": {func(c *server.Config) { c.SnapshotMaxAge = 10 * time.Second }, "want whole seconds, 30s or more"},
+		"HTTP for all":                 {func(c *server.Config) { c.HTTPAddr = "0.0.0.0:0" }, "only a loopback address is allowed"},
+		"HTTP for all, unspoken":       {func(c *server.Config) { c.HTTPAddr = ":0" }, "only a loopback address is allowed"},
+		"HTTP for all by IPv6":         {func(c *server.Config) { c.HTTPAddr = "[::]:0" }, "only a loopback address is allowed"},
+		"xDS for all":                  {func(c *server.Config) { c.XDSAddr = "0.0.0.0:0" }, "xDS address"},
+		"a name":                       {func(c *server.Config) { c.XDSAddr = "example.com:0" }, "only a loopback address is allowed"},
+		"no port":                      {func(c *server.Config) { c.HTTPAddr = "127.0.0.1" }, "missing port"},
+		"a port that is taken":         {func(c *server.Config) { c.HTTPAddr = taken.Addr().String() }, "address already in use"},
 		"a directory that can't be made": {func(c *server.Config) {
 			c.DataDir = filepath.Join(c.DataDir, "file", "data")
 		}, "not a directory"},

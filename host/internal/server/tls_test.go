@@ -83,9 +83,9 @@ func TestTLS(t *testing.T) {
 		"the API without":                {path: "/api/v1/users", as: p.client(t, "", ""), want: 401},
 		"a certificate is no login":      {path: "/api/v1/users", as: p.client(t, p.proxy, p.proxyKey), want: 401},
 		"the filter for a proxy":         {path: "/plugin/sallyport.wasm", as: p.client(t, p.proxy, p.proxyKey), want: 200},
-		"the filter for anybody":         {path: "/plugin/sallyport.wasm", as: p.client(t, "", ""), want: 403},
-		"the filter by access key":       {path: "/plugin/sallyport.wasm", as: p.client(t, "", ""), login: true, want: 403},
-		"keys for anybody":               {path: "/v1/keys", as: p.client(t, "", ""), want: 403},
+		"the filter for anybody":         {path: "/plugin/sallyport.wasm", as: p.client(t, "", ""), want: 401},
+		"the filter by access key":       {path: "/plugin/sallyport.wasm", as: p.client(t, "", ""), login: true, want: 401},
+		"keys for anybody":               {path: "/v1/keys", as: p.client(t, "", ""), want: 401},
 		"keys for a proxy":               {path: "/v1/keys", as: p.client(t, p.proxy, p.proxyKey), want: 400}, // an empty body
 		"metrics by certificate":         {path: "/metrics", as: p.client(t, p.proxy, p.proxyKey), want: 200},
 		"metrics by access key":          {path: "/metrics", as: p.client(t, "", ""), login: true, want: 200},
@@ -133,10 +133,10 @@ func TestBeyondLoopback(t *testing.T) {
 			c.HTTPAddr, c.TLSCertFile, c.TLSKeyFile, c.ClientCAFile = "0.0.0.0:0", "", "", ""
 		}, "only a loopback address is allowed without TLS"},
 		"xDS with certificates of proxies": {func(c *server.Config) { c.XDSAddr = "0.0.0.0:0" }, ""},
-		"xDS with TLS alone": {
-			func(c *server.Config) { c.XDSAddr, c.ClientCAFile = "0.0.0.0:0", "" },
-			"only a loopback address is allowed unless proxies show certificates",
-		},
+		"xDS with TLS alone, and tokens":   {func(c *server.Config) { c.XDSAddr, c.ClientCAFile = "0.0.0.0:0", "" }, ""},
+		"xDS in plain text": {func(c *server.Config) {
+			c.XDSAddr, c.TLSCertFile, c.TLSKeyFile, c.ClientCAFile = "0.0.0.0:0", "", "", ""
+		}, "only a loopback address is allowed without TLS"},
 		"authorities of clients without TLS": {func(c *server.Config) { c.TLSCertFile, c.TLSKeyFile = "", "" }, "of use only with a certificate"},
 		"a certificate without its key":      {func(c *server.Config) { c.TLSKeyFile = "" }, "want both"},
 	} {
@@ -168,7 +168,7 @@ func TestFilterIsForNobodyBeyondLoopbackWithoutCertificates(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusForbidden {
+	if resp.StatusCode != http.StatusUnauthorized {
 		t.Errorf("status %d", resp.StatusCode)
 	}
 }

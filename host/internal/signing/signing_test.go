@@ -163,3 +163,20 @@ func TestVerifierRefusesOtherKeys(t *testing.T) {
 		}
 	}
 }
+
+// TestOneKeyMakesOneSignature: hosts with one store and one key publish the same
+// bytes.
+func TestOneKeyMakesOneSignature(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	first, err := signing.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := signing.Read(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(snapshot(t, first), snapshot(t, again)) {
+		t.Error("two signatures of one snapshot")
+	}
+}

@@ -61,7 +61,7 @@ func newFeed(vm *vmContext, key string, now int64) *feed {
 	f.leader.headKey = key + headSuffix
 	f.leader.snapshotKey = key + snapshotSuffix
 	f.leader.wantedKey = key + wantedSuffix
-	f.poller.confirmed = now
+	f.poller.asked, f.poller.confirmed = now, now
 	return f
 }
 

@@ -40,7 +40,8 @@ func (f *feed) followOrLead(now int64) {
 	case valid && h.until > now:
 		f.lead(false)
 	default:
-		// What is announced stays; it is zero if h is not valid.
+		// What is announced stays for now; it is nothing if h is not valid.
+		f.leader.published = h
 		f.write(h, number, now)
 	}
 }
@@ -55,7 +56,7 @@ func (f *feed) keepLease(h head, number uint32, now int64) {
 		if f.isWanted(now) {
 			setSharedData(l.snapshotKey, current.raw, whatever)
 		}
-	case h.version.Compare(current.version()) > 0 && f.follower.failures < patience:
+	case h.version.Compare(current.version()) > 0 && h.announces(&l.published) && f.follower.failures < patience:
 		// Whoever led before had it, and perhaps it can still be taken.
 	case !l.published.is(current) || now >= l.repaired+repairMillis:
 		if !setSharedData(l.snapshotKey, current.raw, whatever) {

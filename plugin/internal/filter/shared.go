@@ -48,7 +48,7 @@ func feedKey(name string, c *pluginconfig.Config) string {
 
 const (
 	headMagic = "SPH1"
-	markBytes = 16
+	markBytes = policydata.MarkBytes
 	headBytes = len(headMagic) + pushapi.IDBytes + 8 + 8 + 8 + markBytes + 4
 )
 
@@ -96,6 +96,11 @@ func parseHead(b []byte, now int64) (h head, ok bool) {
 // is reports whether the head announces a snapshot.
 func (h *head) is(s *loaded) bool {
 	return h.version == s.version() && h.mark == s.markBytes() && int(h.size) == len(s.raw)
+}
+
+// announces reports whether two heads announce the same.
+func (h *head) announces(other *head) bool {
+	return h.version == other.version && h.mark == other.mark && h.size == other.size
 }
 
 // announce makes the head announce a snapshot, or that there is none.

@@ -20,6 +20,7 @@ import (
 
 	"sallyport/plugin/internal/native"
 	"sallyport/policydata"
+	"sallyport/policydata/delta"
 	"sallyport/policydata/pluginconfig"
 	"sallyport/policydata/token"
 )
@@ -80,6 +81,8 @@ func (p *plugin) answer(path string) ([]string, error) {
 		return p.tokens()
 	case "/load":
 		return p.load()
+	case "/deltas":
+		return p.deltas()
 	}
 	return nil, errors.New("no such path")
 }
@@ -238,17 +241,47 @@ func (p *plugin) load() ([]string, error) {
 	}
 	var lines []string
 	for _, part := range parts {
-		var times []int64
-		for range 9 {
-			begun := time.Now()
-			if failed := part.run(); failed != nil || err != nil {
-				return nil, fmt.Errorf("%s: %w", part.name, errors.Join(failed, err))
-			}
-			times = append(times, time.Since(begun).Nanoseconds())
+		line, failed := timed(part.name, part.run)
+		if failed != nil || err != nil {
+			return nil, errors.Join(failed, err)
 		}
-		lines = append(lines, fmt.Sprintf("%s: %d %d %d", part.name, times[0], median(times[1:]), slices.Min(times)))
+		lines = append(lines, line)
 	}
 	return lines, nil
+}
+
+// timed returns a line with the nanoseconds of the first run, the median of what
+// follows, and of the fastest.
+func timed(name string, run func() error) (line string, err error) {
+	var times []int64
+	for range 9 {
+		begun := time.Now()
+		if err := run(); err != nil {
+			return "", fmt.Errorf("%s: %w", name, err)
+		}
+		times = append(times, time.Since(begun).Nanoseconds())
+	}
+	return fmt.Sprintf("%s: %d %d %d", name, times[0], median(times[1:]), slices.Min(times)), nil
+}
+
+// deltas applies each delta to a snapshot, its signature checked by the proxy: a
+// line as of load.
+func (p *plugin) deltas() (lines []string, err error) {
+	base, spki := decode(p.config.Get("snapshot")), decode(p.config.Get("key"))
+	verify := func(body, signature []byte) error {
+		if ok, _ := native.Verify("sha256", spki, body, signature); !ok {
+			return errors.New("the proxy refused the signature")
+		}
+		return nil
+	}
+	p.config.Get("deltas").ForEach(func(_, v gjson.Result) bool {
+		signed := decode(v.Get("delta"))
+		var line string
+		line, err = timed(v.Get("name").Str, func() error { _, err := delta.Apply(base, signed, verify); return err })
+		lines = append(lines, line)
+		return err == nil
+	})
+	return lines, err
 }
 
 // split returns what a snapshot's signature covers, and the signature.
