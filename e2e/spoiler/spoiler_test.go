@@ -43,9 +43,8 @@ spec: {policies: [public]}
 
 // proxy is an Envoy whose workers poll a host.
 type proxy struct {
-	host     *hosttest.Host
-	text     string // the bootstrap that we print
-	upstream string
+	host *hosttest.Host
+	text string // the bootstrap that we print
 }
 
 func newProxy(t *testing.T) *proxy {
