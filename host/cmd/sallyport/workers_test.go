@@ -68,7 +68,7 @@ func (w *reporters) report(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := wanted(req, http.StatusNoContent, nil); err != nil {
+		if err := expect(req, http.StatusNoContent, nil); err != nil {
 			return err
 		}
 	}
@@ -85,11 +85,11 @@ func (w *reporters) published(ctx context.Context) (v pushapi.Version, err error
 		Epoch      uint64 `json:"epoch,string"`
 		Generation uint64 `json:"generation,string"`
 	}
-	err = wanted(req, http.StatusOK, &answer)
+	err = expect(req, http.StatusOK, &answer)
 	return pushapi.Version{Epoch: answer.Epoch, Generation: answer.Generation}, err
 }
 
-func wanted(req *http.Request, want int, into any) error {
+func expect(req *http.Request, want int, into any) error {
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return err

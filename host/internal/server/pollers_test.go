@@ -121,7 +121,7 @@ func measurePush(b *testing.B, begin func(*testing.B, *scaled, *fleetArrivals)) 
 		if err != nil {
 			b.Fatal(err)
 		}
-		if published, err = s.Publisher().Wait(b.Context(), result.Generation); err != nil {
+		if _, err := s.Publisher().Wait(b.Context(), result.Generation); err != nil {
 			b.Fatal(err)
 		}
 		publish.add(time.Since(begun))
