@@ -25,9 +25,10 @@ var configurationPath = map[string]bool{
 	"proxy_call_foreign_function": true, // that verifies the snapshot's signature
 }
 
-// sharedPath are the hostcalls by which workers share what one of them has
-// fetched. No decision needs them.
-var sharedPath = []string{"proxy_get_shared_data", "proxy_set_shared_data"}
+// pollingPath are the hostcalls that serve only to get snapshots from the host,
+// and to share them among workers. No decision needs them; they are made to fail
+// in e2e/poll, too, with all the others that serve to that.
+var pollingPath = []string{"proxy_get_shared_data", "proxy_set_shared_data"}
 
 // systemCalls are the imports that are no hostcalls. Go's runtime has them, and
 // one that fails is either of no use to the filter, or a trap, after which the
@@ -63,7 +64,7 @@ func TestEveryImportIsMadeToFail(t *testing.T) {
 	for name := range configurationPath {
 		rows[name] = true
 	}
-	for _, name := range sharedPath {
+	for _, name := range pollingPath {
 		rows[name] = true
 	}
 	want := map[string][]string{"env": slices.Sorted(maps.Keys(rows)), "wasi_snapshot_preview1": systemCalls}
@@ -124,7 +125,7 @@ func TestHostcallsOfAConfiguration(t *testing.T) {
 
 // Without shared data each worker is on its own, and decides as it would.
 func TestFilterDecidesWithoutSharedData(t *testing.T) {
-	for _, broken := range sharedPath {
+	for _, broken := range pollingPath {
 		t.Run(broken, func(t *testing.T) {
 			w := startWaiting(t, true)
 			w.broken = broken

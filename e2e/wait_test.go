@@ -13,6 +13,7 @@ import (
 	"sallyport/host/wasmhost"
 	"sallyport/plugin/filtertest"
 	"sallyport/policydata"
+	"sallyport/policydata/pushapi"
 )
 
 // waiting is the filter in wazero, under generation 7, and a host that pushes
@@ -29,8 +30,8 @@ func startWaiting(t *testing.T, withKey bool) *waiting {
 	w := &waiting{Rotation: fixture().NewRotation(t)}
 	before, after := w.Config(t, 7, false), w.Config(t, 8, withKey)
 	keys := httptest.NewServer(http.HandlerFunc(func(answer http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/v1/keys" { // there is nothing to poll for
-			http.NotFound(answer, r)
+		if r.URL.Path != pushapi.KeysPath { // a report
+			answer.WriteHeader(http.StatusNoContent)
 			return
 		}
 		var q struct{ Issuer, Kid, Version string }

@@ -2,9 +2,7 @@ package poll
 
 import (
 	"fmt"
-	"os"
 	"testing"
-	"time"
 
 	"sallyport/plugin/filtertest"
 	"sallyport/policydata"
@@ -25,26 +23,20 @@ func large(t testing.TB, f *filtertest.Fixture, n uint64) []byte {
 	}).Snapshot
 }
 
-func TestMemoryOfSwaps(t *testing.T) {
-	swaps := 20
-	if os.Getenv("SWAPS") != "" {
-		_, _ = fmt.Sscan(os.Getenv("SWAPS"), &swaps)
+// BenchmarkSwaps puts large snapshots in force, one after the other, and says
+// what the memory of the VMs comes to.
+func BenchmarkSwaps(b *testing.B) {
+	fl := newFleet(b, 2, nil)
+	n := uint64(7)
+	for b.Loop() {
+		b.StopTimer()
+		next := large(b, fl.f, n)
+		b.StartTimer()
+		fl.publish(next)
+		fl.enforce(version(1, n))
+		n++
 	}
-	fl := newFleet(t, 2, nil)
-	sizes := func() (out []uint32) {
-		for _, in := range fl.workers {
-			out = append(out, in.MemorySize()>>10)
-		}
-		return out
-	}
-	files := [][]byte{large(t, fl.f, 7), large(t, fl.f, 8)}
-	t.Logf("%d bytes, gzip %d", len(files[0]), len(zip(files[0])))
-	for n := range swaps {
-		fl.publish(large(t, fl.f, uint64(7+n)))
-		begin := time.Now()
-		fl.enforce(version(1, uint64(7+n)))
-		if n < 5 || n%20 == 19 {
-			t.Logf("swap %d after %v: %v kB", n, time.Since(begin), sizes())
-		}
+	for i, in := range fl.workers {
+		b.ReportMetric(float64(in.MemorySize())/(1<<20), fmt.Sprintf("MB-of-worker-%d", i))
 	}
 }

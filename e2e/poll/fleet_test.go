@@ -72,7 +72,7 @@ func (b *logBuffer) String() string {
 var start = time.Now()
 
 // newFleet starts workers with a host that publishes nothing yet.
-func newFleet(t *testing.T, workers int, change func(*pluginconfig.Config)) *fleet {
+func newFleet(t testing.TB, workers int, change func(*pluginconfig.Config)) *fleet {
 	t.Helper()
 	fl := prepare(t)
 	for range workers {
@@ -82,7 +82,7 @@ func newFleet(t *testing.T, workers int, change func(*pluginconfig.Config)) *fle
 }
 
 // prepare makes a fleet without workers.
-func prepare(t *testing.T) *fleet {
+func prepare(t testing.TB) *fleet {
 	t.Helper()
 	if err := precompiled(); err != nil {
 		t.Fatal(err)

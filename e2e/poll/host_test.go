@@ -31,7 +31,7 @@ type report struct {
 // host speaks pushapi. It publishes what it is told to; a test may replace its
 // answers.
 type host struct {
-	t        *testing.T
+	t        testing.TB
 	listener net.Listener
 	server   *httptest.Server
 
@@ -47,7 +47,7 @@ type host struct {
 	accepting int // the status of answers to reports; 0: 204
 }
 
-func newHost(t *testing.T) *host {
+func newHost(t testing.TB) *host {
 	t.Helper()
 	h := &host{t: t, changed: make(chan struct{}), reports: map[string]report{}}
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -10,6 +10,7 @@ import (
 
 	"sallyport/host/wasmhost"
 	"sallyport/policydata/pluginconfig"
+	"sallyport/policydata/pushapi"
 )
 
 // Workers whose snapshots come with the configuration report, too; what they
@@ -148,21 +149,32 @@ func TestHostcallsThatFailAtTheStart(t *testing.T) {
 	}
 }
 
-// Requests in flight, and the token that they wait for, know nothing of all this.
-func TestRequestWaitsForAKeyThatIsPolled(t *testing.T) {
-	fl := prepare(t)
-	r := fl.f.NewRotation(t)
-	fl.server.Config.Handler.(*http.ServeMux).HandleFunc("POST /v1/keys", func(w http.ResponseWriter, _ *http.Request) {
-		fl.publish(r.Config(t, 8, true).Snapshot)
-		_, _ = w.Write([]byte(`{"version":"1.8"}`))
-	})
-	for range 2 {
-		fl.start(nil)
-	}
-	fl.publish(r.Config(t, 7, false).Snapshot)
-	fl.enforce("1.7")
-	got, err := fl.workers[0].Request(t.Context(), fl.f.Request("GET", "/workspaces/foo/x", [2]string{"authorization", "Bearer " + r.Token(t, "next", nil)}), true)
-	if err != nil || got.Verdict != wasmhost.VerdictContinue {
-		t.Errorf("%+v, %v", got, err)
+// A request that waits for a key goes on when a poll brings it, also where its
+// plugin has got another configuration meanwhile.
+func TestRequestThatWaitsForAKey(t *testing.T) {
+	for _, configured := range []bool{false, true} {
+		t.Run(fmt.Sprintf("configured anew: %t", configured), func(t *testing.T) {
+			fl := prepare(t)
+			r := fl.f.NewRotation(t)
+			fl.server.Config.Handler.(*http.ServeMux).HandleFunc("POST "+pushapi.KeysPath, func(w http.ResponseWriter, _ *http.Request) {
+				if configured {
+					if err := fl.workers[0].Reconfigure(fl.config(nil)); err != nil {
+						t.Error(err)
+					}
+				}
+				fl.publish(r.Config(t, 8, true).Snapshot)
+				_, _ = w.Write([]byte(`{"version":"1.8"}`))
+			})
+			for range 2 {
+				fl.start(nil)
+			}
+			fl.publish(r.Config(t, 7, false).Snapshot)
+			fl.enforce("1.7")
+			bearer := [2]string{"authorization", "Bearer " + r.Token(t, "next", nil)}
+			got, err := fl.workers[0].Request(t.Context(), fl.f.Request("GET", "/workspaces/foo/x", bearer), true)
+			if err != nil || got.Verdict != wasmhost.VerdictContinue {
+				t.Errorf("%+v, %v", got, err)
+			}
+		})
 	}
 }

@@ -16,6 +16,11 @@
 // meanwhile. It is decided once more, by what is in force then, and by the same
 // steps as any other.
 //
+// Snapshots come with the configuration or, where it says so, from the host by
+// long poll (feed.go): one of a proxy's workers asks and shares what it gets with
+// the others, each of which verifies it again. Each worker tells the host what it
+// enforces (report.go). Package pushapi describes both.
+//
 // State is kept by plugin context, since several plugins may share one VM; what
 // outlives a configuration (the last good snapshot) is kept by the plugin's name,
 // and only while the key that signed it is trusted.

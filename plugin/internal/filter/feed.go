@@ -46,7 +46,7 @@ func (vm *vmContext) join(p *pluginContext, now int64) {
 		vm.feeds[key] = f
 	}
 	p.feed = f
-	f.plugins = append(f.plugins, p)
+	f.plugins = insert(f.plugins, p)
 	if s := p.enforcer.loaded; s.snapshot != nil {
 		for _, other := range f.plugins {
 			if other != p && older(other.enforcer.snapshot, s.snapshot) {
@@ -65,9 +65,16 @@ func newFeed(vm *vmContext, key string, now int64) *feed {
 	return f
 }
 
-// forget removes plugins that the proxy has not any more, of which it tells
-// nobody: the call that would say so costs every request something.
-func (vm *vmContext) forget(p *pluginContext) {
+// look finds out which plugins the proxy has still, beside p. It tells nobody:
+// the call that would say so costs every request something.
+func (vm *vmContext) look(p *pluginContext) {
+	if !slices.Contains(vm.plugins, p) { // it was not there when another looked
+		vm.plugins = insert(vm.plugins, p)
+		if p.feed != nil {
+			p.feed.plugins = insert(p.feed.plugins, p)
+			vm.feeds[p.feed.key] = p.feed
+		}
+	}
 	if len(vm.plugins) == 1 {
 		return
 	}
@@ -80,6 +87,21 @@ func (vm *vmContext) forget(p *pluginContext) {
 		}
 	}
 	enter(p.id)
+}
+
+// insert inserts a plugin in the order of their configuration.
+func insert(plugins []*pluginContext, p *pluginContext) []*pluginContext {
+	at := len(plugins)
+	for at > 0 && plugins[at-1].number > p.number {
+		at--
+	}
+	if at > 0 && plugins[at-1] == p {
+		return plugins
+	}
+	plugins = append(plugins, nil)
+	copy(plugins[at+1:], plugins[at:])
+	plugins[at] = p
+	return plugins
 }
 
 // driver is the plugin that works for the feed.

@@ -26,6 +26,7 @@ type vmContext struct {
 	types.DefaultVMContext
 
 	self worker
+	made uint64 // plugin contexts so far
 
 	// lastGood is what each plugin last enforced in this VM, by plugin name. A
 	// configuration comes as a new plugin context, so it has to outlive these.
@@ -38,14 +39,16 @@ type vmContext struct {
 
 // NewPluginContext is called for each plugin configuration.
 func (vm *vmContext) NewPluginContext(id uint32) types.PluginContext {
-	return &pluginContext{vm: vm, id: id, enforcer: &enforcer{}}
+	vm.made++
+	return &pluginContext{vm: vm, id: id, number: vm.made, enforcer: &enforcer{}}
 }
 
 type pluginContext struct {
 	types.DefaultPluginContext
 
 	vm       *vmContext
-	id       uint32
+	id       uint32 // for the proxy, which uses it again some time
+	number   uint64 // in the order of configurations
 	name     string
 	enforcer *enforcer
 	room     waitingRoom
@@ -110,7 +113,7 @@ func (p *pluginContext) start(e *enforcer) error {
 	if p.vm.self.badToken {
 		proxywasm.LogError("sallyport: " + pushapi.TokenVariable + " is no token: it is not sent")
 	}
-	p.vm.plugins = append(p.vm.plugins, p)
+	p.vm.plugins = insert(p.vm.plugins, p)
 	p.vm.join(p, e.since)
 	return nil
 }
@@ -128,7 +131,7 @@ func (p *pluginContext) OnTick() {
 // work does what is due for the plugins of p's name. Each part is done by one of
 // them.
 func (vm *vmContext) work(p *pluginContext, now int64) {
-	vm.forget(p)
+	vm.look(p)
 	if p.feed != nil && p.feed.driver() == p {
 		p.feed.step(now)
 	}

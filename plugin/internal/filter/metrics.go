@@ -89,7 +89,8 @@ func (m *metrics) decided(r policydata.Reason) {
 	}
 }
 
-func (m *metrics) refused() { m.refusals.Increment(1) }
+// refused counts; that it can't changes nothing.
+func (m *metrics) refused() { protect(func() { m.refusals.Increment(1) }) }
 
 // generation sets the gauge to the generation that was last taken by a worker.
 // The SDK can only add to a gauge, which races with the other workers; the ABI

@@ -123,9 +123,9 @@ func (f *feed) question(call *pollCall, now int64) [][2]string {
 // What goes wrong with asking. What is logged says which, and no more.
 var (
 	errNoCluster    = errors.New("the proxy has no such cluster")
-	errNoAnswer     = errors.New("no answer")
+	errNoAnswer     = errors.New("no answer, or none yet")
 	errNotAProxy    = errors.New("the host does not accept the proxy's token")
-	errBusy         = errors.New("the host has none yet, or too much to do")
+	errBusy         = errors.New("the host has too much to do")
 	errAnswer       = errors.New("the answer is none that a host gives")
 	errKnownRefused = errors.New("the host sends again what was refused")
 	errRefused      = errors.New("the snapshot was refused")
@@ -150,9 +150,9 @@ func (f *feed) answer(call *pollCall, r *response) {
 	case "304":
 	case "401", "403":
 		err = errNotAProxy
-	case "429", "503":
+	case "429":
 		err = errBusy
-	case "", "504":
+	case "", "503", "504": // the proxy's own, most often
 		err = errNoAnswer
 	default:
 		err = errAnswer
@@ -171,7 +171,7 @@ func (f *feed) succeeded(call *pollCall, news bool, now int64) {
 	p := &f.poller
 	p.confirmed, p.failures, p.whole = now, 0, false
 	p.trouble.over(now)
-	if news || now >= call.since+quickMillis {
+	if news || !call.waits || now >= call.since+quickMillis {
 		p.idle = 0
 		return
 	}

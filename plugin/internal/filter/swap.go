@@ -70,12 +70,14 @@ func (e *enforcer) begin(replaced *enforcer) error {
 	if e.engine, err = authorize.New(e.snapshot, source, token.WithSignatureFunc(native.VerifyToken)); err != nil {
 		return err
 	}
-	var cached *authorize.Engine
-	if replaced != nil {
-		cached = replaced.engine
+	if replaced == nil {
+		replaced = &nothing
 	}
-	e.engine.CacheTokens(cached)
+	e.engine.CacheTokens(replaced.engine)
 	e.since, _ = monotonic()
+	if e.mark == replaced.mark && e.version() == replaced.version() {
+		e.since = replaced.since
+	}
 	return nil
 }
 
@@ -94,6 +96,6 @@ func (p *pluginContext) swap(s loaded) error {
 	if last := p.vm.lastGood[p.name]; last == before || last == nil || older(last.snapshot, s.snapshot) {
 		p.vm.lastGood[p.name] = next
 	}
-	next.metrics.generation(s.snapshot)
+	protect(func() { next.metrics.generation(s.snapshot) }) // what can't be shown is in force all the same
 	return nil
 }

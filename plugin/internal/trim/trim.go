@@ -21,7 +21,7 @@ var kept = map[string]bool{
 	"proxy_on_delete":          true, // the SDK forgets a request's context here
 	"proxy_on_log":             true, // a request that waits has gone
 
-	// What waits for a key.
+	// What waits for a key; snapshots that are polled, and reports.
 	"proxy_on_tick":               true,
 	"proxy_on_http_call_response": true,
 }
