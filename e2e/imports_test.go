@@ -25,6 +25,10 @@ var configurationPath = map[string]bool{
 	"proxy_call_foreign_function": true, // that verifies the snapshot's signature
 }
 
+// sharedPath are the hostcalls by which workers share what one of them has
+// fetched. No decision needs them.
+var sharedPath = []string{"proxy_get_shared_data", "proxy_set_shared_data"}
+
 // systemCalls are the imports that are no hostcalls. Go's runtime has them, and
 // one that fails is either of no use to the filter, or a trap, after which the
 // proxy refuses; the filter itself has the clock, without which it denies.
@@ -57,6 +61,9 @@ func TestEveryImportIsMadeToFail(t *testing.T) {
 		rows[name] = true
 	}
 	for name := range configurationPath {
+		rows[name] = true
+	}
+	for _, name := range sharedPath {
 		rows[name] = true
 	}
 	want := map[string][]string{"env": slices.Sorted(maps.Keys(rows)), "wasi_snapshot_preview1": systemCalls}
@@ -111,6 +118,18 @@ func TestHostcallsOfAConfiguration(t *testing.T) {
 				wantState(t, out, policydata.ReasonNoToken, "8")
 				_ = fresh.Close(context.Background())
 			}
+		})
+	}
+}
+
+// Without shared data each worker is on its own, and decides as it would.
+func TestFilterDecidesWithoutSharedData(t *testing.T) {
+	for _, broken := range sharedPath {
+		t.Run(broken, func(t *testing.T) {
+			w := startWaiting(t, true)
+			w.broken = broken
+			wantState(t, w.request("RS256", t), policydata.ReasonAllowed, "7")
+			wantState(t, w.request("next", t), policydata.ReasonAllowed, "8")
 		})
 	}
 }

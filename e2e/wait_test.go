@@ -29,6 +29,10 @@ func startWaiting(t *testing.T, withKey bool) *waiting {
 	w := &waiting{Rotation: fixture().NewRotation(t)}
 	before, after := w.Config(t, 7, false), w.Config(t, 8, withKey)
 	keys := httptest.NewServer(http.HandlerFunc(func(answer http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/v1/keys" { // there is nothing to poll for
+			http.NotFound(answer, r)
+			return
+		}
 		var q struct{ Issuer, Kid, Version string }
 		if err := json.NewDecoder(r.Body).Decode(&q); err != nil || q.Issuer != w.Issuer() || q.Version != "1.7" {
 			t.Errorf("question %+v: %v", q, err)

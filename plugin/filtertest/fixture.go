@@ -16,6 +16,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"sallyport/policydata"
+	"sallyport/policydata/delta"
 	"sallyport/policydata/pluginconfig"
 )
 
@@ -269,4 +270,18 @@ func (f *Fixture) Request(method, target string, headers ...[2]string) [][2]stri
 // bearer is an Authorization header.
 func bearer(token string) [2]string {
 	return [2]string{"authorization", fmt.Sprintf("Bearer {%s}", token)}
+}
+
+// Delta is the signed delta between two snapshots; of the stranger's signature
+// where own is false.
+func (f *Fixture) Delta(t testing.TB, own bool, base, target []byte) []byte {
+	t.Helper()
+	body, err := delta.Make(base, target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if own {
+		return Sign(t, f.signer, body)
+	}
+	return Sign(t, f.stranger, body)
 }

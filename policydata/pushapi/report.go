@@ -44,17 +44,16 @@ type Report struct {
 // lower case, versions as text ("" for none), decisions as an object by reason
 // without zeroes.
 func (r *Report) AppendJSON(out []byte) []byte {
-	out = appendText(append(out, '{'), "instance", r.Instance)
-	out = appendText(append(out, ','), "process", r.Process)
-	out = appendText(append(out, ','), "worker", r.Worker)
-	out = appendText(append(out, ','), "plugin", r.Plugin)
-	out = appendText(append(out, ','), "push", r.Push)
-	out = appendText(append(out, ','), "enforced", versionOrNone(r.Enforced))
-	out = appendText(append(out, ','), "mark", r.Mark)
-	out = strconv.AppendInt(append(out, `,"age":`...), r.Age, 10)
+	out = append(out, '{')
+	for _, member := range [...][2]string{
+		{"instance", r.Instance}, {"process", r.Process}, {"worker", r.Worker}, {"plugin", r.Plugin}, {"push", r.Push},
+		{"enforced", versionOrNone(r.Enforced)}, {"mark", r.Mark}, {"refused", versionOrNone(r.Refused)}, {"reason", r.Reason},
+	} {
+		out = append(append(append(out, '"'), member[0]...), `":"`...)
+		out = append(policydata.AppendEscaped(out, member[1]), `",`...)
+	}
+	out = strconv.AppendInt(append(out, `"age":`...), r.Age, 10)
 	out = strconv.AppendInt(append(out, `,"held":`...), r.Held, 10)
-	out = appendText(append(out, ','), "refused", versionOrNone(r.Refused))
-	out = appendText(append(out, ','), "reason", r.Reason)
 	out = append(out, `,"decisions":{`...)
 	first := true
 	for reason, n := range r.Decisions {
@@ -76,9 +75,4 @@ func versionOrNone(v Version) string {
 		return ""
 	}
 	return v.String()
-}
-
-func appendText(out []byte, name, value string) []byte {
-	out = append(append(append(out, '"'), name...), `":"`...)
-	return append(policydata.AppendEscaped(out, value), '"')
 }

@@ -172,7 +172,7 @@ func printRestored(cmd *cobra.Command, dataDir string, r backup.Restored) error 
 		fmt.Fprintf(cmd.ErrOrStderr(), "what was there before is now %s\n", r.Replaced)
 	}
 	if _, err := os.Stat(filepath.Join(dataDir, signing.KeyFile)); err != nil {
-		fmt.Fprintf(cmd.ErrOrStderr(), "%s has no %s: without that of the old host a new one is made, which proxies don't trust yet\n", dataDir, signing.KeyFile)
+		fmt.Fprintf(cmd.ErrOrStderr(), "%s has no %s: without that of the old host a new one is made, which proxies trust at once by ECDS alone\n", dataDir, signing.KeyFile)
 	}
 	_, err := fmt.Fprintf(cmd.OutOrStdout(), "restored %s\nepoch       %d\ngeneration  %d\n", filepath.Join(dataDir, bolt.FileName), r.Epoch, r.Generation)
 	return err

@@ -109,7 +109,7 @@ func (d *Directory) write(ctx context.Context, o Options, docsOf func(*model.Sta
 		if o.Prune {
 			gone = Undescribed(prev.state, docs, o.Set, o.Force)
 		}
-		next, err := d.applied(prev.state, docs, gone, o)
+		next, err := d.applied(prev, docs, gone, o)
 		if err != nil {
 			return nil, err
 		}
@@ -135,8 +135,9 @@ func (d *Directory) run(ctx context.Context, plan func(store.Reader, *image) (*c
 	if !dryRun {
 		return d.updateReading(ctx, plan)
 	}
+	before := d.images()
 	err = d.store.View(ctx, func(r store.Reader) error {
-		if img, err = d.read(r); err != nil {
+		if img, err = d.read(r, before); err != nil {
 			return fmt.Errorf("load the directory: %w", err)
 		}
 		_, err := plan(r, img)
@@ -145,8 +146,9 @@ func (d *Directory) run(ctx context.Context, plan func(store.Reader, *image) (*c
 	return img, err
 }
 
-// applied returns the state that docs make of prev, without what is gone.
-func (d *Directory) applied(prev *model.State, docs []model.Entity, gone []model.Key, o Options) (*model.State, error) {
+// applied returns the state that docs make of an image's, without what is gone.
+func (d *Directory) applied(img *image, docs []model.Entity, gone []model.Key, o Options) (*model.State, error) {
+	prev := img.state
 	claimed, problems := o.claims(prev, docs)
 	next := prev.With(docs).InSet(o.Set, claimed).Without(gone)
 	problems = append(problems, reservedAmong(prev, gone, o)...)
@@ -169,7 +171,9 @@ func (d *Directory) applied(prev *model.State, docs []model.Entity, gone []model
 			})
 		}
 	}
-	err := next.Check(touched, d.checks)
+	checks := d.checks
+	checks.UsersLike = img.usersLike
+	err := next.Check(touched, checks)
 	var more model.Problems
 	if errors.As(err, &more) {
 		problems = append(problems, more...)

@@ -27,7 +27,7 @@ func (d *Directory) EnsureAPIPolicies(ctx context.Context) (added []string, err 
 				docs, added = append(docs, p), append(added, p.Name)
 			}
 		}
-		next, err := d.applied(prev.state, docs, nil, Options{})
+		next, err := d.applied(prev, docs, nil, Options{})
 		if err != nil {
 			return nil, fmt.Errorf("policies for the API: %w", err)
 		}
@@ -54,7 +54,7 @@ func (d *Directory) EnsureAdmin(ctx context.Context) (*Credentials, error) {
 				return nil, fmt.Errorf("first start: %s %q exists, but was not made by a first start", k.Kind, k.Name)
 			}
 		}
-		next, err := d.applied(prev.state, docs, nil, Options{})
+		next, err := d.applied(prev, docs, nil, Options{})
 		if err != nil {
 			return nil, fmt.Errorf("first start: %w", err)
 		}

@@ -54,14 +54,14 @@ type image struct {
 	bound    int      // what the state's snapshot has at most; 0: not known
 }
 
-// read returns the content of the store: the image in memory if it is of the
-// generation that r sees.
-func (d *Directory) read(r store.Reader) (*image, error) {
+// read returns the content of the store: the image in memory, now or before, if
+// it is of the generation that r sees.
+func (d *Directory) read(r store.Reader, before []*image) (*image, error) {
 	value, err := r.Get(generationKey)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return nil, err
 	}
-	if img, ok := d.known(value); ok {
+	if img, ok := d.known(value, before); ok {
 		return img, nil
 	}
 	g, err := readGeneration(r, value)
@@ -74,6 +74,7 @@ func (d *Directory) read(r store.Reader) (*image, error) {
 	}
 	img.storedGeneration, img.raw = g, string(value)
 	d.keep(img)
+	d.settle(img)
 	return img, nil
 }
 

@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
 
@@ -15,14 +14,15 @@ import (
 
 // Times of asking for snapshots, in milliseconds.
 const (
-	pollWait       = 30 * time.Second // how long the host holds an answer back
-	pollSpare      = 10_000           // how much longer an answer may take
-	abandonMillis  = 5_000            // when an answer should have come, one way or the other
-	confirmMillis  = 60_000           // a worker hears from the host itself at least as often
-	confirmJitter  = 15_000           // less at most
-	needMillis     = 2_000            // the same, where it has no snapshot that it may use
-	differsMillis  = 5_000            // the same, where the leader's differs
-	quickMillis    = 1_000            // an answer before that was not waited for
+	pollWaitMillis = 30_000 // how long the host holds an answer back
+	pollWait       = "30s"  // the same
+	pollSpare      = 10_000 // how much longer an answer may take
+	abandonMillis  = 5_000  // when an answer should have come, one way or the other
+	confirmMillis  = 60_000 // a worker hears from the host itself at least as often
+	confirmJitter  = 15_000 // less at most
+	needMillis     = 2_000  // the same, where it has no snapshot that it may use
+	differsMillis  = 5_000  // the same, where the leader's differs
+	quickMillis    = 1_000  // an answer before that was not waited for
 	minPauseMillis = 200
 	maxPauseMillis = 5_000
 	maxRetryAfter  = 30_000
@@ -66,7 +66,7 @@ func (f *feed) ask(now int64) {
 	call := &pollCall{owner: d, since: now, waits: f.leader.leads}
 	timeout := uint32(pollSpare)
 	if call.waits {
-		timeout += uint32(pollWait.Milliseconds())
+		timeout += pollWaitMillis
 	}
 	call.until = now + int64(timeout) + abandonMillis
 	p.asked, p.call = now, call
@@ -108,14 +108,16 @@ func (f *feed) question(call *pollCall, now int64) [][2]string {
 		path += "&refused=" + v.String()
 	}
 	if call.waits {
-		path += "&wait=" + pollWait.String()
+		path += "&wait=" + pollWait
 	}
 	headers := append(f.vm.self.headers("GET", path, &d.enforcer.config), [2]string{"accept-encoding", "gzip"})
-	if current.snapshot == nil || p.whole {
+	if current.snapshot == nil {
 		return headers
 	}
-	call.manipulates = true
-	return append(headers, [2]string{"if-none-match", current.version().ETag(current.mark)}, [2]string{"a-im", pushapi.DeltaManipulation})
+	if call.manipulates = !p.whole; call.manipulates {
+		headers = append(headers, [2]string{"a-im", pushapi.DeltaManipulation})
+	}
+	return append(headers, [2]string{"if-none-match", current.version().ETag(current.mark)})
 }
 
 // What goes wrong with asking. What is logged says which, and no more.

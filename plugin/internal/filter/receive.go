@@ -5,6 +5,7 @@ import (
 
 	"sallyport/plugin/internal/inflate"
 	"sallyport/policydata"
+	"sallyport/policydata/delta"
 	"sallyport/policydata/pushapi"
 )
 
@@ -16,12 +17,10 @@ func (f *feed) receive(call *pollCall, r *response, now int64) (news bool, err e
 		return false, errKnownRefused
 	}
 	collect()
-	var raw []byte
 	if r.status == "226" {
-		raw, err = f.receiveDelta(call, r)
-	} else {
-		raw, err = content(r, pushapi.SnapshotType)
+		return f.takeDelta(call, r)
 	}
+	raw, err := content(r, pushapi.SnapshotType)
 	if err != nil {
 		return false, err
 	}
@@ -37,9 +36,34 @@ func (f *feed) receive(call *pollCall, r *response, now int64) (news bool, err e
 		f.refuse(etag, err, now)
 		return false, errRefused
 	}
+	f.received()
+	return true, nil
+}
+
+// takeDelta takes the snapshot to which a delta leads. What does not, is not
+// refused: the whole snapshot may still be good.
+func (f *feed) takeDelta(call *pollCall, r *response) (news bool, err error) {
+	raw, err := f.applied(call, r)
+	if err == nil {
+		var s loaded
+		if s, err = load(raw, f.driver().enforcer.keys); err == nil {
+			err = f.take(s, "by a delta from the host")
+		}
+	}
+	if err != nil {
+		f.poller.whole = true
+		f.driver().enforcer.metrics.pushed(pushDeltaErrors)
+		return false, errDelta
+	}
+	f.driver().enforcer.metrics.pushed(pushDeltas)
+	f.received()
+	return true, nil
+}
+
+// received forgets what was refused before.
+func (f *feed) received() {
 	f.poller.refused = nil
 	f.driver().enforcer.metrics.pushed(pushPolled)
-	return true, nil
 }
 
 // refuse notes that what came can't be taken, and why.
@@ -49,10 +73,19 @@ func (f *feed) refuse(etag string, err error, now int64) {
 	f.vm.reporter(f.driver().name).refuses(v, err.Error())
 }
 
-// receiveDelta returns the snapshot to which a delta leads from the one in force.
-// Whatever is wrong with a delta, a whole snapshot is asked for next.
-func (f *feed) receiveDelta(call *pollCall, r *response) ([]byte, error) {
-	return nil, errDelta
+// applied returns what a delta makes of the snapshot in force.
+func (f *feed) applied(call *pollCall, r *response) ([]byte, error) {
+	current := &f.driver().enforcer.loaded
+	base := current.version().ETag(current.mark)
+	if !call.manipulates || r.header("im") != pushapi.DeltaManipulation || r.header("delta-base") != base {
+		return nil, errDelta
+	}
+	b, err := content(r, pushapi.DeltaType)
+	if err != nil {
+		return nil, err
+	}
+	v := verifier{keys: f.driver().enforcer.keys}
+	return delta.Apply(current.raw, b, v.verify)
 }
 
 // content returns the body of an answer with a media type, without its content

@@ -2,7 +2,7 @@ package filter
 
 import (
 	"math/rand/v2"
-	"strings"
+	"unicode/utf8"
 
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
 
@@ -56,7 +56,7 @@ func (vm *vmContext) reporter(name string) *reporter {
 // refuses notes why a version can't be taken.
 func (r *reporter) refuses(v pushapi.Version, reason string) {
 	r.version = v
-	r.reason = strings.ToValidUTF8(reason[:min(len(reason), pushapi.MaxReasonBytes)], "")
+	r.reason = cut(reason, pushapi.MaxReasonBytes)
 }
 
 // enforces notes that something else is in force, and what was refused before
@@ -122,12 +122,15 @@ func (r *reporter) body(p *pluginContext, millis int64) []byte {
 	return report.AppendJSON(nil)
 }
 
-// cut returns at most so many bytes of a text.
+// cut returns at most so many bytes of a text, without half a character.
 func cut(s string, limit int) string {
 	if len(s) <= limit {
 		return s
 	}
-	return strings.ToValidUTF8(s[:limit], "")
+	for limit > 0 && !utf8.RuneStart(s[limit]) {
+		limit--
+	}
+	return s[:limit]
 }
 
 // answer takes the host's answer.

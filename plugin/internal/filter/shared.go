@@ -48,7 +48,7 @@ func feedKey(name string, c *pluginconfig.Config) string {
 
 const (
 	headMagic = "SPH1"
-	markBytes = 16
+	markBytes = policydata.MarkBytes
 	headBytes = len(headMagic) + pushapi.IDBytes + 8 + 8 + 8 + markBytes + 4
 )
 

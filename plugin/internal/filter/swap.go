@@ -1,7 +1,6 @@
 package filter
 
 import (
-	"encoding/hex"
 	"fmt"
 
 	"sallyport/plugin/internal/native"
@@ -27,20 +26,14 @@ func load(raw []byte, keys trustedKeys) (loaded, error) {
 	if err != nil {
 		return loaded{}, err
 	}
-	mark, ok := policydata.Mark(raw)
-	if !ok {
-		return loaded{}, policydata.ErrSignature
-	}
-	return loaded{snapshot: s, raw: raw, mark: mark, signer: v.signer}, nil
+	return loaded{snapshot: s, raw: raw, mark: s.Mark(), signer: v.signer}, nil
 }
 
 func (l *loaded) version() pushapi.Version { return versionOf(l.snapshot) }
 
 // markBytes is the mark in shared data.
 func (l *loaded) markBytes() (mark [markBytes]byte) {
-	if len(l.mark) == 2*markBytes {
-		_, _ = hex.Decode(mark[:], []byte(l.mark)) // hex digits, as Mark writes them
-	}
+	copy(mark[:], l.raw[max(0, len(l.raw)-markBytes):])
 	return mark
 }
 

@@ -76,8 +76,12 @@ func isID(b []byte) bool {
 	if len(b) != 2*pushapi.IDBytes {
 		return false
 	}
-	_, err := hex.DecodeString(string(b))
-	return err == nil
+	for _, c := range b {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
 }
 
 // headers are those of every request to the host.

@@ -3,7 +3,6 @@ package inflate
 import (
 	"encoding/binary"
 	"errors"
-	"hash/crc32"
 )
 
 // Errors.
@@ -49,7 +48,7 @@ func Gzip(b []byte, limit int) ([]byte, error) {
 	if !d.run() || len(d.out) != int(size) || d.unread() != 0 {
 		return nil, ErrFormat
 	}
-	if crc32.ChecksumIEEE(d.out) != binary.LittleEndian.Uint32(trailer) {
+	if checksum(d.out) != binary.LittleEndian.Uint32(trailer) {
 		return nil, ErrFormat
 	}
 	return d.out, nil
@@ -77,7 +76,7 @@ func skipHeader(b []byte) ([]byte, error) {
 		at++
 	}
 	if flags&flagHeaderCRC != 0 {
-		if len(b) < at+2 || uint16(crc32.ChecksumIEEE(b[:at])) != binary.LittleEndian.Uint16(b[at:]) {
+		if len(b) < at+2 || uint16(checksum(b[:at])) != binary.LittleEndian.Uint16(b[at:]) {
 			return nil, ErrFormat
 		}
 		at += 2
@@ -86,4 +85,23 @@ func skipHeader(b []byte) ([]byte, error) {
 		return nil, ErrFormat
 	}
 	return b[at:], nil
+}
+
+// checksum is CRC-32 (RFC 1952 section 8). hash/crc32 is faster on large data and
+// as large as all the rest of this package.
+func checksum(b []byte) uint32 {
+	const polynomial = 0xEDB88320
+	var table [256]uint32
+	for i := range table {
+		c := uint32(i)
+		for range 8 {
+			c = c>>1 ^ polynomial&-(c&1)
+		}
+		table[i] = c
+	}
+	sum := ^uint32(0)
+	for _, c := range b {
+		sum = sum>>8 ^ table[byte(sum)^c]
+	}
+	return ^sum
 }
