@@ -25,7 +25,7 @@ test: build size lint envoy ## lint and run all tests: with the race detector, i
 
 bench: build envoy ## measure deciding, loading, and the filter in Envoy beside what it replaces
 	go test -run '^$$' -bench . -benchmem ./policydata/...
-	go test -run '^$$' -bench Scale -benchtime 1x -timeout 30m ./host/internal/server
+	go test -run '^$$' -bench 'Scale|Pollers' -benchtime 1x -timeout 30m ./host/internal/server
 	go test -p 1 -v -run '^$$' -bench . -benchtime 1x -timeout 30m ./e2e/bench ./e2e/verify
 
 build: build/sallyport ## build the control service with the filter embedded

@@ -25,8 +25,9 @@ var configurationPath = map[string]bool{
 	"proxy_call_foreign_function": true, // that verifies the snapshot's signature
 }
 
-// pollingPath are the hostcalls that serve only to get snapshots from the host.
-// They are made to fail in e2e/poll, with all the others that serve to that.
+// pollingPath are the hostcalls that serve only to get snapshots from the host,
+// and to share them among workers. No decision needs them; they are made to fail
+// in e2e/poll, too, with all the others that serve to that.
 var pollingPath = []string{"proxy_get_shared_data", "proxy_set_shared_data"}
 
 // systemCalls are the imports that are no hostcalls. Go's runtime has them, and
@@ -118,6 +119,18 @@ func TestHostcallsOfAConfiguration(t *testing.T) {
 				wantState(t, out, policydata.ReasonNoToken, "8")
 				_ = fresh.Close(context.Background())
 			}
+		})
+	}
+}
+
+// Without shared data each worker is on its own, and decides as it would.
+func TestFilterDecidesWithoutSharedData(t *testing.T) {
+	for _, broken := range pollingPath {
+		t.Run(broken, func(t *testing.T) {
+			w := startWaiting(t, true)
+			w.broken = broken
+			wantState(t, w.request("RS256", t), policydata.ReasonAllowed, "7")
+			wantState(t, w.request("next", t), policydata.ReasonAllowed, "8")
 		})
 	}
 }

@@ -8,9 +8,8 @@ import (
 // maxFills bounds in how many ways the captures of one pattern are filled.
 const maxFills = 4096
 
-// known is what a condition can know without a request. What it can't is an
-// error to the evaluator: CEL's errors spread until && or || is decided without
-// them, so a condition that comes to true or false does so for every request.
+// known is what a condition can know without a request: one that comes to true or
+// false does so for every request.
 type known struct{ captures map[captureRef]string }
 
 // captureRef names a capture.
@@ -26,10 +25,16 @@ const (
 	captureHost
 )
 
-func (k *known) capture(of captureOf, name string) (string, bool) {
-	value, ok := k.captures[captureRef{of, name}]
-	return value, ok
+func (*known) knows(v Var) bool { return !v.ofRequest() }
+
+func (*known) open() bool { return false }
+
+func (k *known) capture(of captureOf, name string) (value string, ok, told bool) {
+	value, ok = k.captures[captureRef{of, name}]
+	return value, ok, true
 }
+
+func (*known) settle(bool, bool) condResult { return condError }
 
 // ofRequest reports whether only a request can say what a variable is.
 func (v Var) ofRequest() bool {

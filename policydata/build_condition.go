@@ -9,7 +9,7 @@ import (
 
 // addExpr appends the tree breadth first: the arguments of a node stand one
 // after the other, behind all nodes that came before it.
-func (b *builder) addExpr(root *Expr) {
+func (b *Builder) addExpr(root *Expr) {
 	queue := []*Expr{root}
 	for i := 0; i < len(queue); i++ {
 		e := queue[i]

@@ -10,24 +10,29 @@ import (
 
 // addPrincipals writes users, groups and roles with the relations that a
 // decision follows: user to groups, user and group and claim to roles.
-func (b *builder) addPrincipals(src Source) error {
-	users := sortedBy(src.Users, func(u User) string { return u.Name })
-	groups := sortedBy(src.Groups, func(g Group) string { return g.Name })
-	roles := sortedBy(src.Roles, func(r Role) string { return r.Name })
-	if err := b.indexNames(users, groups, roles); err != nil {
+func (b *Builder) addPrincipals(src Source) error {
+	users := sortedBy(src.Users, userNameOf)
+	groups := sortedBy(src.Groups, groupNameOf)
+	roles := sortedBy(src.Roles, roleNameOf)
+	err := cmp.Or(
+		addNames(b, "user", users, userNameOf, &b.users),
+		addNames(b, "group", groups, groupNameOf, &b.groups),
+		addNames(b, "role", roles, roleNameOf, &b.roles),
+	)
+	if err != nil {
 		return err
 	}
-	rel, err := b.relate(groups, roles)
+	rel, err := b.relate(users, groups, roles)
 	if err != nil {
 		return err
 	}
 	for i := range users { // in the order of sections, as the pools of lists are
-		if err := b.addUser(&users[i], rel.userGroups[uint32(i)], rel.userRoles[uint32(i)]); err != nil {
+		if err := b.addUser(&users[i], rel.userGroups.of(i), rel.userRoles.of(i)); err != nil {
 			return fmt.Errorf("user %q: %w", users[i].Name, err)
 		}
 	}
 	for i := range groups {
-		if err := b.addGroup(&groups[i], rel.groupRoles[uint32(i)]); err != nil {
+		if err := b.addGroup(&groups[i], rel.groupRoles.of(i)); err != nil {
 			return fmt.Errorf("group %q: %w", groups[i].Name, err)
 		}
 	}
@@ -39,51 +44,66 @@ func (b *builder) addPrincipals(src Source) error {
 	if err := b.addClaims(rel.claimRoles); err != nil {
 		return err
 	}
-	if err := b.addIndex(secUserIndex, seedUsers, names(users, func(u User) string { return u.Name })); err != nil {
+	if err := b.addIndex(secUserIndex, seedUsers, len(users), func(i int) string { return users[i].Name }); err != nil {
 		return err
 	}
-	return b.addIndex(secGroupIndex, seedGroups, names(groups, func(g Group) string { return g.Name }))
+	return b.addIndex(secGroupIndex, seedGroups, len(groups), func(i int) string { return groups[i].Name })
 }
 
-func names[T any](s []T, name func(T) string) []string {
-	out := make([]string, len(s))
-	for i := range s {
-		out[i] = name(s[i])
-	}
-	return out
-}
+func userNameOf(u *User) string   { return u.Name }
+func groupNameOf(g *Group) string { return g.Name }
+func roleNameOf(r *Role) string   { return r.Name }
 
-func (b *builder) indexNames(users []User, groups []Group, roles []Role) error {
-	if err := index("user", names(users, func(u User) string { return u.Name }), b.users); err != nil {
-		return err
-	}
-	if err := index("group", names(groups, func(g Group) string { return g.Name }), b.groups); err != nil {
-		return err
-	}
-	return index("role", names(roles, func(r Role) string { return r.Name }), b.roles)
-}
-
-// relations are ascending lists of indexes, by the index of their owner.
+// relations are what a decision follows from its principal.
 type relations struct {
-	userGroups, userRoles, groupRoles map[uint32][]uint32
+	userGroups, userRoles, groupRoles relation
 	claimRoles                        map[string][]uint32
 }
 
-func (b *builder) relate(groups []Group, roles []Role) (*relations, error) {
-	rel := &relations{
-		userGroups: map[uint32][]uint32{}, userRoles: map[uint32][]uint32{},
-		groupRoles: map[uint32][]uint32{}, claimRoles: map[string][]uint32{},
+// relation lists ids, in ascending order, by the index of their owner.
+type relation struct {
+	pairs []struct{ owner, id uint32 } // by id
+	first []uint32                     // where an owner's ids begin
+	ids   []uint32
+}
+
+// add notes id at each of its owners.
+func (r *relation) add(owners []uint32, id uint32) {
+	for _, o := range owners {
+		r.pairs = append(r.pairs, struct{ owner, id uint32 }{o, id})
 	}
+}
+
+// close makes the lists, of n owners.
+func (r *relation) close(n int) {
+	r.first, r.ids = make([]uint32, n+1), make([]uint32, len(r.pairs))
+	for _, p := range r.pairs {
+		r.first[p.owner+1]++
+	}
+	for i := range n {
+		r.first[i+1] += r.first[i]
+	}
+	next := slices.Clone(r.first)
+	for _, p := range r.pairs {
+		r.ids[next[p.owner]] = p.id
+		next[p.owner]++
+	}
+}
+
+func (r *relation) of(owner int) []uint32 { return r.ids[r.first[owner]:r.first[owner+1]] }
+
+func (b *Builder) relate(users []User, groups []Group, roles []Role) (*relations, error) {
+	rel := &relations{claimRoles: map[string][]uint32{}}
 	for i := range groups {
-		if err := relateTo(rel.userGroups, uint32(i), "user", groups[i].Members, b.users); err != nil {
+		if err := b.relateTo(&rel.userGroups, uint32(i), "user", groups[i].Members, &b.users); err != nil {
 			return nil, fmt.Errorf("group %q: %w", groups[i].Name, err)
 		}
 	}
 	for i := range roles {
 		r := &roles[i]
 		err := errors.Join(
-			relateTo(rel.userRoles, uint32(i), "user", r.Users, b.users),
-			relateTo(rel.groupRoles, uint32(i), "group", r.Groups, b.groups),
+			b.relateTo(&rel.userRoles, uint32(i), "user", r.Users, &b.users),
+			b.relateTo(&rel.groupRoles, uint32(i), "group", r.Groups, &b.groups),
 		)
 		if err != nil {
 			return nil, fmt.Errorf("role %q: %w", r.Name, err)
@@ -92,22 +112,23 @@ func (b *builder) relate(groups []Group, roles []Role) (*relations, error) {
 			rel.claimRoles[c] = append(rel.claimRoles[c], uint32(i))
 		}
 	}
+	rel.userGroups.close(len(users))
+	rel.userRoles.close(len(users))
+	rel.groupRoles.close(len(groups))
 	return rel, nil
 }
 
 // relateTo notes id at each of the named owners.
-func relateTo(rel map[uint32][]uint32, id uint32, what string, names []string, known map[string]uint32) error {
-	owners, err := resolve(what, names, known)
+func (b *Builder) relateTo(rel *relation, id uint32, what string, names []string, among *named) error {
+	owners, err := b.resolve(what, names, among)
 	if err != nil {
 		return err
 	}
-	for _, o := range owners {
-		rel[o] = append(rel[o], id)
-	}
+	rel.add(owners, id)
 	return nil
 }
 
-func (b *builder) addRole(r *Role) error {
+func (b *Builder) addRole(r *Role) error {
 	if err := CheckName(r.Name); err != nil {
 		return err
 	}
@@ -118,17 +139,17 @@ func (b *builder) addRole(r *Role) error {
 			return errors.New("is governing: it can't be given to users, groups or claims")
 		}
 	}
-	policies, err := resolve("policy", r.Policies, b.policies)
+	policies, err := b.resolve("policy", r.Policies, &b.policies)
 	if err != nil {
 		return err
 	}
 	first, count := b.list(secPolicyLists, policies)
-	b.put(secRoles, b.str(r.Name), flags, first, count)
+	b.put(secRoles, b.roles.names[b.count(secRoles)], flags, first, count)
 	b.governing = append(b.governing, r.Governing)
 	return nil
 }
 
-func (b *builder) addGroup(g *Group, roles []uint32) error {
+func (b *Builder) addGroup(g *Group, roles []uint32) error {
 	builtIn := g.Name == GroupAuthenticated || g.Name == GroupUnauthenticated
 	if builtIn && (len(g.Members) > 0 || len(roles) > 0) {
 		return errors.New("is built in: it has no members and no roles")
@@ -138,21 +159,21 @@ func (b *builder) addGroup(g *Group, roles []uint32) error {
 			return err
 		}
 	}
-	policies, err := resolve("policy", g.Policies, b.policies)
+	policies, err := b.resolve("policy", g.Policies, &b.policies)
 	if err != nil {
 		return err
 	}
 	polFirst, polCount := b.list(secPolicyLists, policies)
 	roleFirst, roleCount := b.list(secRoleLists, roles)
-	b.put(secGroups, b.str(g.Name), polFirst, polCount, roleFirst, roleCount)
+	b.put(secGroups, b.groups.names[b.count(secGroups)], polFirst, polCount, roleFirst, roleCount)
 	return nil
 }
 
-func (b *builder) addUser(u *User, groups, roles []uint32) error {
+func (b *Builder) addUser(u *User, groups, roles []uint32) error {
 	if err := CheckName(u.Name); err != nil {
 		return err
 	}
-	policies, err := resolve("policy", u.Policies, b.policies)
+	policies, err := b.resolve("policy", u.Policies, &b.policies)
 	if err != nil {
 		return err
 	}
@@ -163,13 +184,13 @@ func (b *builder) addUser(u *User, groups, roles []uint32) error {
 	polFirst, polCount := b.list(secPolicyLists, policies)
 	groupFirst, groupCount := b.list(secGroupLists, groups)
 	roleFirst, roleCount := b.list(secRoleLists, roles)
-	b.put(secUsers, b.str(u.Name), flags)
+	b.put(secUsers, b.users.names[b.count(secUsers)], flags)
 	b.sections[secUsers] = binary.LittleEndian.AppendUint64(b.sections[secUsers], uint64(u.TokensNotBefore))
 	b.put(secUsers, polFirst, polCount, groupFirst, groupCount, roleFirst, roleCount)
 	return nil
 }
 
-func (b *builder) addClaims(claimRoles map[string][]uint32) error {
+func (b *Builder) addClaims(claimRoles map[string][]uint32) error {
 	values := make([]string, 0, len(claimRoles))
 	for v := range claimRoles {
 		if v == "" || len(v) > MaxNameBytes || IsSystemName(v) {
@@ -182,24 +203,24 @@ func (b *builder) addClaims(claimRoles map[string][]uint32) error {
 		first, count := b.list(secRoleLists, claimRoles[v])
 		b.put(secRoleClaims, b.str(v), first, count)
 	}
-	return b.addIndex(secClaimIndex, seedClaims, values)
+	return b.addIndex(secClaimIndex, seedClaims, len(values), func(i int) string { return values[i] })
 }
 
-// addIndex writes the hash table by which records are found by name.
-func (b *builder) addIndex(sec, seed int, names []string) error {
-	slots, s, err := hashTable(len(names), func(seed uint32, i int) uint32 { return hashText(seed, names[i]) })
+// addIndex writes the hash table by which n records are found by name.
+func (b *Builder) addIndex(sec, seed, n int, name func(int) string) error {
+	s, err := b.hashTable(n, func(seed uint32, i int) uint32 { return hashText(seed, name(i)) })
 	if err != nil {
 		return err
 	}
 	b.seeds[seed] = s
-	b.put(sec, slots...)
+	b.put(sec, b.slots...)
 	return nil
 }
 
 // addServices writes service accounts, their identities and delegations.
-func (b *builder) addServices(src Source) error {
-	services := sortedBy(src.Services, func(s Service) string { return s.Name })
-	if err := index("service", names(services, func(s Service) string { return s.Name }), b.services); err != nil {
+func (b *Builder) addServices(src Source) error {
+	services := sortedBy(src.Services, func(s *Service) string { return s.Name })
+	if err := distinct("service", services, func(s *Service) string { return s.Name }); err != nil {
 		return err
 	}
 	issuers := map[string]bool{}
@@ -233,7 +254,7 @@ type boundIdentity struct {
 // addIdentities writes the identities in the order of their look-up, each once.
 // A client of an issuer names one service: else which one acts would be left to
 // chance.
-func (b *builder) addIdentities(ids []boundIdentity) error {
+func (b *Builder) addIdentities(ids []boundIdentity) error {
 	slices.SortFunc(ids, func(x, y boundIdentity) int {
 		return cmp.Or(compareIdentity(x.ServiceIdentity, y.ServiceIdentity), cmp.Compare(x.service, y.service))
 	})
@@ -251,7 +272,7 @@ func (b *builder) addIdentities(ids []boundIdentity) error {
 	return nil
 }
 
-func (b *builder) addService(s *Service) error {
+func (b *Builder) addService(s *Service) error {
 	if err := CheckName(s.Name); err != nil {
 		return err
 	}
@@ -274,9 +295,9 @@ func (b *builder) addService(s *Service) error {
 }
 
 // roleOf resolves a role that must, or must not, be governing.
-func (b *builder) roleOf(name string, governing bool) (uint32, error) {
-	id, ok := b.roles[name]
-	if !ok {
+func (b *Builder) roleOf(name string, governing bool) (uint32, error) {
+	id := b.find(name, &b.roles)
+	if id == none {
 		return 0, fmt.Errorf("unknown role %q", name)
 	}
 	if b.governing[id] != governing {
@@ -285,7 +306,7 @@ func (b *builder) roleOf(name string, governing bool) (uint32, error) {
 	return id, nil
 }
 
-func (b *builder) addDelegation(d *Delegation) error {
+func (b *Builder) addDelegation(d *Delegation) error {
 	role, err := b.roleOf(d.Role, true)
 	if err != nil {
 		return err
@@ -315,7 +336,7 @@ func (b *builder) addDelegation(d *Delegation) error {
 
 // textIDs returns the string ids of texts in the order of the texts, so that a
 // look-up by text can search them.
-func (b *builder) textIDs(texts []string) []uint32 {
+func (b *Builder) textIDs(texts []string) []uint32 {
 	var ids []uint32
 	for _, t := range slices.Compact(slices.Sorted(slices.Values(texts))) {
 		ids = append(ids, b.str(t))

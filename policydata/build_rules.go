@@ -8,19 +8,18 @@ import (
 	"unicode/utf8"
 )
 
-func (b *builder) addPolicy(p *Policy) error {
+func (b *Builder) addPolicy(p *Policy) error {
 	if err := CheckName(p.Name); err != nil {
 		return err
 	}
-	if _, dup := b.policies[p.Name]; dup {
+	id, name := b.count(secPolicies), b.str(p.Name)
+	if !b.policies.add(name) {
 		return errors.New("stands twice")
 	}
 	if len(p.Rules) > MaxRulesPerPolicy {
 		return fmt.Errorf("has more than %d rules", MaxRulesPerPolicy)
 	}
-	id := uint32(len(b.policies))
-	b.policies[p.Name] = id
-	b.put(secPolicies, b.str(p.Name), b.count(secRules), uint32(len(p.Rules)))
+	b.put(secPolicies, name, b.count(secRules), uint32(len(p.Rules)))
 	for i := range p.Rules {
 		if err := b.addRule(id, uint32(i), &p.Rules[i]); err != nil {
 			return fmt.Errorf("rule %d: %w", i, err)
@@ -29,7 +28,7 @@ func (b *builder) addPolicy(p *Policy) error {
 	return nil
 }
 
-func (b *builder) addRule(policy, index uint32, r *Rule) error {
+func (b *Builder) addRule(policy, index uint32, r *Rule) error {
 	var flags uint32
 	if r.Effect == EffectAllow {
 		flags |= rfAllow
@@ -85,7 +84,7 @@ func ruleNameOf(index uint32, name string) (string, error) {
 	return name, nil
 }
 
-func (b *builder) addMethods(methods []string) (bits, first, count uint32, err error) {
+func (b *Builder) addMethods(methods []string) (bits, first, count uint32, err error) {
 	if len(methods) == 0 {
 		return 0, 0, 0, errors.New("has no methods")
 	}
@@ -116,7 +115,7 @@ func (b *builder) addMethods(methods []string) (bits, first, count uint32, err e
 
 // addHosts appends the host patterns and returns, by pattern, what each
 // captures.
-func (b *builder) addHosts(patterns []string) (first uint32, captures [][]string, err error) {
+func (b *Builder) addHosts(patterns []string) (first uint32, captures [][]string, err error) {
 	if len(patterns) > MaxHostsPerRule {
 		return 0, nil, fmt.Errorf("has more than %d hosts", MaxHostsPerRule)
 	}
@@ -144,7 +143,7 @@ func (b *builder) addHosts(patterns []string) (first uint32, captures [][]string
 
 // addPaths puts the path patterns of a rule into the trie and returns, by
 // pattern, what each captures.
-func (b *builder) addPaths(rule uint32, patterns []string) (captures [][]string, err error) {
+func (b *Builder) addPaths(rule uint32, patterns []string) (captures [][]string, err error) {
 	if len(patterns) == 0 || len(patterns) > MaxPathsPerRule {
 		return nil, fmt.Errorf("has %d paths; it needs 1 to %d", len(patterns), MaxPathsPerRule)
 	}

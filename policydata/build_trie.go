@@ -1,6 +1,9 @@
 package policydata
 
-import "errors"
+import (
+	"errors"
+	"slices"
+)
 
 // trieNode is one node of the path trie while it is built: the paths that
 // share their segments up to here.
@@ -24,7 +27,7 @@ type trieEdge struct {
 
 // addPattern puts a pattern into the trie. Rules come in ascending order, so
 // that each node's terminals are sorted by rule and path.
-func (b *builder) addPattern(segs []segment, t trieTerminal) {
+func (b *Builder) addPattern(segs []segment, t trieTerminal) {
 	node := uint32(0)
 	t.capFirst = uint32(len(b.captures))
 	for i, s := range segs {
@@ -46,7 +49,7 @@ func (b *builder) addPattern(segs []segment, t trieTerminal) {
 	b.trie[node].exact = append(b.trie[node].exact, t)
 }
 
-func (b *builder) literalChild(node uint32, text string) uint32 {
+func (b *Builder) literalChild(node uint32, text string) uint32 {
 	key := [2]uint32{node, b.str(text)}
 	if child, ok := b.children[key]; ok {
 		return child
@@ -57,7 +60,7 @@ func (b *builder) literalChild(node uint32, text string) uint32 {
 	return child
 }
 
-func (b *builder) wildChild(node uint32) uint32 {
+func (b *Builder) wildChild(node uint32) uint32 {
 	if b.trie[node].wild == none {
 		child := b.addNode() // first, since it may move the nodes
 		b.trie[node].wild = child
@@ -65,24 +68,32 @@ func (b *builder) wildChild(node uint32) uint32 {
 	return b.trie[node].wild
 }
 
-func (b *builder) addNode() uint32 {
-	b.trie = append(b.trie, trieNode{wild: none})
-	return uint32(len(b.trie) - 1)
+// addNode adds a node, with the memory of the one that stood there in the
+// snapshot before.
+func (b *Builder) addNode() uint32 {
+	n := len(b.trie)
+	if n == cap(b.trie) {
+		b.trie = append(b.trie, trieNode{})
+	}
+	b.trie = b.trie[:n+1]
+	node := &b.trie[n]
+	node.wild, node.exact, node.tail = none, node.exact[:0], node.tail[:0]
+	return uint32(n)
 }
 
 // encodeTrie writes nodes, terminals, captures and the hash table of edges.
-func (b *builder) encodeTrie() error {
+func (b *Builder) encodeTrie() error {
 	for _, n := range b.trie {
 		exactFirst := b.putTerminals(n.exact)
 		tailFirst := b.putTerminals(n.tail)
 		b.put(secNodes, n.wild, exactFirst, uint32(len(n.exact)), tailFirst, uint32(len(n.tail)))
 	}
-	slots, seed, err := hashTable(len(b.edges), b.edgeHashes())
+	seed, err := b.hashTable(len(b.edges), b.edgeHashes())
 	if err != nil {
 		return err
 	}
 	b.seeds[seedEdges] = seed
-	for _, i := range slots {
+	for _, i := range b.slots {
 		if i == none {
 			b.put(secEdges, none, none, none)
 			continue
@@ -94,7 +105,7 @@ func (b *builder) encodeTrie() error {
 
 // edgeHashes returns the hashes of edges by seed. A node's hash is that of the
 // path to it; nodes stand behind their parents.
-func (b *builder) edgeHashes() func(seed uint32, edge int) uint32 {
+func (b *Builder) edgeHashes() func(seed uint32, edge int) uint32 {
 	hashes := make([]uint32, len(b.trie))
 	known := uint32(none)
 	return func(seed uint32, edge int) uint32 {
@@ -108,7 +119,7 @@ func (b *builder) edgeHashes() func(seed uint32, edge int) uint32 {
 
 // hashNodes sets the hash of each node. Edges stand in the order of the nodes that
 // they lead to; the nodes between are behind wildcards.
-func (b *builder) hashNodes(seed uint32, hashes []uint32) {
+func (b *Builder) hashNodes(seed uint32, hashes []uint32) {
 	hashes[0] = hashRoot
 	next := 0
 	for node := range b.trie {
@@ -123,7 +134,7 @@ func (b *builder) hashNodes(seed uint32, hashes []uint32) {
 	}
 }
 
-func (b *builder) putTerminals(ts []trieTerminal) (first uint32) {
+func (b *Builder) putTerminals(ts []trieTerminal) (first uint32) {
 	first = b.count(secTerminals)
 	for _, t := range ts {
 		b.put(secTerminals, t.rule, t.path, t.pattern, b.count(secCaptures), t.capCount, 0)
@@ -135,22 +146,22 @@ func (b *builder) putTerminals(ts []trieTerminal) (first uint32) {
 }
 
 // hashTable places n items by their hash into a power of two of slots, at most
-// half full, with linear probing, and returns the item in each slot or none. It
+// half full, with linear probing: b.slots is the item in each slot or none. It
 // tries seeds until no item is more than maxProbes away from its place. Who chooses
 // names can make them collide, with more than maxProbes names for each seed: there
 // are more seeds than a snapshot has room for that.
-func hashTable(n int, hash func(seed uint32, i int) uint32) (slots []uint32, seed uint32, err error) {
+func (b *Builder) hashTable(n int, hash func(seed uint32, i int) uint32) (seed uint32, err error) {
 	size := 2
 	for size < 2*n {
 		size *= 2
 	}
-	slots = make([]uint32, size)
+	b.slots = slices.Grow(b.slots[:0], size)[:size]
 	for seed = range uint32(maxSeeds) {
-		if placeAll(slots, n, func(i int) uint32 { return hash(seed, i) }) {
-			return slots, seed, nil
+		if placeAll(b.slots, n, func(i int) uint32 { return hash(seed, i) }) {
+			return seed, nil
 		}
 	}
-	return nil, 0, errors.New("names collide in every hash table tried")
+	return 0, errors.New("names collide in every hash table tried")
 }
 
 func placeAll(slots []uint32, n int, hash func(i int) uint32) bool {

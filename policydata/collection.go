@@ -149,6 +149,9 @@ func (e *Evaluator) size(v value) value {
 		e.charge(len(v.s) / scanBytes)
 		return intValue(utf8.RuneCountInString(v.s))
 	case kindList, kindMap:
+		if v.open() {
+			return e.unknown()
+		}
 		return intValue(e.length(v))
 	}
 	return value{}
@@ -161,9 +164,9 @@ func (e *Evaluator) in(x, of value) value {
 	case of.kind != kindList:
 		return value{}
 	case of.form == formGroups:
-		return e.inTexts(x, e.groupNames)
+		return e.inTexts(x, of, e.groupNames)
 	case of.form == formRoles:
-		return e.inTexts(x, e.roleNames)
+		return e.inTexts(x, of, e.roleNames)
 	}
 	for c := e.each(of); e.next(&c); {
 		if e.equal(x, c.value, 0) {
@@ -173,9 +176,13 @@ func (e *Evaluator) in(x, of value) value {
 	return boolValue(false)
 }
 
-func (e *Evaluator) inTexts(x value, texts []string) value {
+func (e *Evaluator) inTexts(x, of value, texts []string) value {
 	e.charge(len(texts))
-	return boolValue(x.kind == kindString && contains(texts, x.s))
+	found := x.kind == kindString && contains(texts, x.s)
+	if !found && of.open() {
+		return e.unknown()
+	}
+	return boolValue(found)
 }
 
 // field returns the value of a key, an error if it has none.

@@ -17,11 +17,12 @@ const scanBytes = 32
 // evaluation is what evaluating one condition needs. Its memory is kept from one
 // to the next.
 type evaluation struct {
-	steps  int // that are left; below zero the condition is an error
-	depth  uint32
-	locals [MaxMacroDepth]value // the variables of the macros being evaluated
-	stack  []value              // the elements of lists
-	text   []byte               // unescaped and joined strings
+	steps   int // that are left; below zero the condition is an error
+	depth   uint32
+	unknown bool                 // it asked for what is not known, see knowledge
+	locals  [MaxMacroDepth]value // the variables of the macros being evaluated
+	stack   []value              // the elements of lists
+	text    []byte               // unescaped and joined strings
 }
 
 // condition evaluates the tree whose root is expression node root. Load saw to
@@ -30,7 +31,7 @@ type evaluation struct {
 // that && or || could save from: the whole condition errs.
 func (e *Evaluator) condition(root uint32) condResult {
 	e.cond.steps = MaxConditionSteps
-	e.cond.depth = 0
+	e.cond.depth, e.cond.unknown = 0, false
 	e.cond.stack, e.cond.text = e.cond.stack[:0], e.cond.text[:0]
 	v := e.eval(root, 0)
 	switch {
@@ -49,6 +50,26 @@ func (e *Evaluator) charge(n int) { e.cond.steps -= n }
 func (e *Evaluator) abandon() value {
 	e.cond.steps = -1
 	return value{}
+}
+
+// unknown is what is not known, see knowledge.
+func (e *Evaluator) unknown() value {
+	e.cond.unknown = true
+	return value{}
+}
+
+// names is a list of the principal's, which may have more than is known.
+func (e *Evaluator) names(f form) value {
+	v := value{kind: kindList, form: f}
+	if e.partial != nil && e.partial.open() {
+		v.n = 1
+	}
+	return v
+}
+
+// open reports whether a list may have more elements than are known.
+func (v *value) open() bool {
+	return v.kind == kindList && (v.form == formGroups || v.form == formRoles) && v.n != 0
 }
 
 // eval evaluates node i of the tree at root.
@@ -120,15 +141,15 @@ func (e *Evaluator) constant(op Op, x uint32, n uint64) value {
 }
 
 func (e *Evaluator) variable(v Var) value {
-	if e.partial != nil && v.ofRequest() {
-		return value{}
+	if e.partial != nil && !e.partial.knows(v) {
+		return e.unknown()
 	}
 	text := ""
 	switch v {
 	case VarTokenGroups:
-		return value{kind: kindList, form: formGroups}
+		return e.names(formGroups)
 	case VarTokenRoles:
-		return value{kind: kindList, form: formRoles}
+		return e.names(formRoles)
 	case VarTokenClaims:
 		return e.tokenClaims()
 	case VarRequestHeaders:
@@ -197,8 +218,11 @@ func (e *Evaluator) list(root, x, count uint32) value {
 	}
 	for i := range count {
 		v := e.eval(root, x+i)
-		if v.kind == kindError {
+		switch {
+		case v.kind == kindError:
 			return value{}
+		case v.open():
+			return e.unknown()
 		}
 		e.cond.stack[first+int(i)] = v
 	}
@@ -230,12 +254,18 @@ func (e *Evaluator) quantify(root, x uint32, decides bool) value {
 		e.cond.stack, e.cond.text = e.cond.stack[:stack], e.cond.text[:text]
 	}
 	e.cond.depth--
+	if over.open() && (result.kind != kindBool || (result.n != 0) != decides) {
+		return e.unknown()
+	}
 	return result
 }
 
 func (e *Evaluator) binary(op Op, x, y value) value {
-	if x.kind == kindError || y.kind == kindError {
+	switch {
+	case x.kind == kindError || y.kind == kindError:
 		return value{}
+	case x.open() || y.open() && op != OpIn:
+		return e.unknown()
 	}
 	switch op {
 	case OpEq:

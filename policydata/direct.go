@@ -66,16 +66,17 @@ func (p *pathSegments) matches(pattern string) bool {
 // row, so a policy's terminals do, too.
 func (s *Snapshot) indexTerminals() {
 	rules, count := s.section[secRules].count, s.section[secTerminals].count
+	records, size := s.records(secTerminals), stride(secTerminals)
 	ends := make([]uint32, rules+2)
 	for t := range count {
-		ends[s.field(secTerminals, t, termRule)+2]++
+		ends[word(records, int(t)*size+termRule)+2]++
 	}
 	for i := uint32(1); i < uint32(len(ends)); i++ {
 		ends[i] += ends[i-1]
 	}
 	s.terminals = make([]uint32, count)
 	for t := range count {
-		at := &ends[s.field(secTerminals, t, termRule)+1]
+		at := &ends[word(records, int(t)*size+termRule)+1]
 		s.terminals[*at] = t
 		*at++
 	}

@@ -46,9 +46,18 @@ type watcher interface {
 	decided(e *Evaluator)
 }
 
-// knowledge is what a condition can know without a request.
+// knowledge is what conditions can know where not one request of one principal is
+// decided. What they can't is an error to them, which is noted in
+// evaluation.unknown: CEL's errors spread until && or || is decided without them.
 type knowledge interface {
-	capture(of captureOf, name string) (value string, ok bool)
+	knows(v Var) bool
+	// open reports whether groups and roles may be more than those that are known.
+	open() bool
+	// capture returns what a pattern captured; not told if the request says it.
+	capture(of captureOf, name string) (value string, ok, told bool)
+	// settle says what a condition comes to that is an error, of what is not known
+	// or by itself.
+	settle(allow, unknown bool) condResult
 }
 
 // A surveyor stands for the gates where not one request is decided, but all are

@@ -20,3 +20,11 @@ const (
 
 // RoleNames returns what token.roles was at the last decision.
 func (e *Evaluator) RoleNames() []string { return e.roleNames }
+
+func names[T any](s []T, name func(T) string) []string {
+	out := make([]string, len(s))
+	for i := range s {
+		out[i] = name(s[i])
+	}
+	return out
+}

@@ -1,6 +1,7 @@
 package policydata
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -68,13 +69,13 @@ func (i *Issuer) checkClaimPaths() error {
 }
 
 // addIssuers writes the issuers in the order of their names.
-func (b *builder) addIssuers(issuers []Issuer) error {
-	issuers = sortedBy(issuers, func(i Issuer) string { return i.Name })
-	byName, byIss := map[string]uint32{}, map[string]uint32{}
-	if err := index("issuer", names(issuers, func(i Issuer) string { return i.Name }), byName); err != nil {
-		return err
-	}
-	if err := index("iss", names(issuers, func(i Issuer) string { return i.Issuer }), byIss); err != nil {
+func (b *Builder) addIssuers(issuers []Issuer) error {
+	issuers = sortedBy(issuers, func(i *Issuer) string { return i.Name })
+	err := cmp.Or(
+		distinct("issuer", issuers, func(i *Issuer) string { return i.Name }),
+		distinct("iss", issuers, func(i *Issuer) string { return i.Issuer }),
+	)
+	if err != nil {
 		return err
 	}
 	w := issuerWriter{out: binary.LittleEndian.AppendUint32(nil, uint32(len(issuers)))}

@@ -234,6 +234,9 @@ func (e *Evaluator) nextHost(rec, i uint32) (index, spec uint32) {
 // reports whether the condition held, so that the rule needs no other host.
 func (e *Evaluator) note(rec uint32, allow bool, c candidate) bool {
 	result := e.holds(rec, c.terminal, c.hostSpec)
+	if e.partial != nil && result == condError {
+		result = e.partial.settle(allow, e.cond.unknown)
+	}
 	switch {
 	case result == condTrue && allow:
 		e.found.allow = c
@@ -318,7 +321,9 @@ func lastLabel(host string) (label, rest string, more bool) {
 // under the name with a string id.
 func (e *Evaluator) pathCapture(name uint32) (string, bool) {
 	if e.partial != nil {
-		return e.partial.capture(capturePath, e.snap.str(name))
+		if value, ok, told := e.partial.capture(capturePath, e.snap.str(name)); told {
+			return value, ok
+		}
 	}
 	rec := e.snap.at(secTerminals, e.terminal)
 	first := e.snap.u32(rec + termCapFirst)
@@ -334,7 +339,9 @@ func (e *Evaluator) pathCapture(name uint32) (string, bool) {
 // under the name with a string id.
 func (e *Evaluator) hostCapture(name uint32) (string, bool) {
 	if e.partial != nil {
-		return e.partial.capture(captureHost, e.snap.str(name))
+		if value, ok, told := e.partial.capture(captureHost, e.snap.str(name)); told {
+			return value, ok
+		}
 	}
 	if e.host == none {
 		return "", false

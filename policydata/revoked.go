@@ -8,7 +8,7 @@ import (
 )
 
 // addRevoked writes the revoked tokens in the order of their look-up.
-func (b *builder) addRevoked(revoked []RevokedToken, issuers []Issuer) error {
+func (b *Builder) addRevoked(revoked []RevokedToken, issuers []Issuer) error {
 	if len(revoked) > MaxRevokedTokens {
 		return fmt.Errorf("%d revoked tokens, more than %d", len(revoked), MaxRevokedTokens)
 	}
@@ -72,17 +72,17 @@ func (v *validator) revoked() {
 	if v.s.section[secRevoked].count > MaxRevokedTokens {
 		v.fail(secRevoked, 0, "too many revoked tokens")
 	}
+	v.below(secRevoked, revIssuer, secStrings, false)
+	v.below(secRevoked, revID, secStrings, false)
+	var before RevokedToken
 	v.each(secRevoked, func(i, _ uint32) {
-		v.below(secRevoked, i, revIssuer, secStrings, false)
-		v.below(secRevoked, i, revID, secStrings, false)
-		if v.err != nil {
-			return
-		}
-		if v.s.revoked(i).Expires <= 0 {
+		this := v.s.revoked(i)
+		if this.Expires <= 0 {
 			v.fail(secRevoked, i, "a revoked token that never expires")
 		}
-		if i > 0 && compareRevoked(v.s.revoked(i-1), v.s.revoked(i)) >= 0 {
+		if i > 0 && compareRevoked(before, this) >= 0 {
 			v.fail(secRevoked, i, "revoked tokens are not in ascending order")
 		}
+		before = this
 	})
 }

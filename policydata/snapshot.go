@@ -101,11 +101,14 @@ func open(b []byte) (*Snapshot, []byte, error) {
 	return s, sig, nil
 }
 
-// u32 reads a little-endian field.
-func (s *Snapshot) u32(offset uint32) uint32 {
-	t := s.text[offset : offset+4]
+// word reads a little-endian u32.
+func word(text string, offset int) uint32 {
+	t := text[offset : offset+4]
 	return uint32(t[0]) | uint32(t[1])<<8 | uint32(t[2])<<16 | uint32(t[3])<<24
 }
+
+// u32 reads a little-endian field.
+func (s *Snapshot) u32(offset uint32) uint32 { return word(s.text, int(offset)) }
 
 func (s *Snapshot) u64(offset uint32) uint64 {
 	return uint64(s.u32(offset)) | uint64(s.u32(offset+4))<<32
@@ -115,6 +118,14 @@ func (s *Snapshot) u64(offset uint32) uint64 {
 func (s *Snapshot) at(sec int, i uint32) uint32 {
 	return s.section[sec].offset + i*recordBytes[sec]
 }
+
+// records returns all of a section's records.
+func (s *Snapshot) records(sec int) string {
+	return s.text[s.section[sec].offset:][:s.section[sec].count*recordBytes[sec]]
+}
+
+// stride is the size of a section's records.
+func stride(sec int) int { return int(recordBytes[sec]) }
 
 // field reads a u32 field of record i of a section.
 func (s *Snapshot) field(sec int, i, field uint32) uint32 { return s.u32(s.at(sec, i) + field) }

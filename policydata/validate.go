@@ -76,7 +76,9 @@ func (s *Snapshot) validateSections() error {
 
 // validator notes the first thing that is wrong; after that it checks nothing.
 // Its work is linear in the snapshot's size: records that own a range of
-// another section own it alone, so nothing is looked at twice.
+// another section own it alone, so nothing is looked at twice. What checks all
+// records of a section is one loop without calls: a proxy runs this in
+// WebAssembly, where calls are dear.
 type validator struct {
 	s    *Snapshot
 	err  error
@@ -96,35 +98,45 @@ func (v *validator) each(sec int, check func(i, rec uint32)) {
 	}
 }
 
-// below checks that a record's field is an index into a section, or none where
-// that is allowed.
-func (v *validator) below(sec int, i, field uint32, into int, orNone bool) {
-	x := v.s.field(sec, i, field)
-	if x >= v.s.section[into].count && (!orNone || x != none) {
-		v.fail(sec, i, "index out of range")
-	}
-}
-
-// within checks that the two fields at field are a range of another section.
-func (v *validator) within(sec int, i, field uint32, into int) {
-	first, count := v.s.field(sec, i, field), v.s.field(sec, i, field+4)
-	if uint64(first)+uint64(count) > uint64(v.s.section[into].count) {
-		v.fail(sec, i, "range out of bounds")
-	}
-}
-
-// follows checks that the two fields at field are the range of another section
-// that begins where the range before it ended: none overlaps another.
-func (v *validator) follows(sec int, i, field uint32, into int) {
-	v.within(sec, i, field, into)
+// below checks that a field of all records is an index into a section, or none
+// where that is allowed.
+func (v *validator) below(sec int, field uint32, into int, orNone bool) {
 	if v.err != nil {
 		return
 	}
-	if v.s.field(sec, i, field) != v.next[into] {
-		v.fail(sec, i, "range does not follow the one before")
+	records, size, limit := v.s.records(sec), stride(sec), v.s.section[into].count
+	for at := int(field); at < len(records); at += size {
+		if x := word(records, at); x >= limit && (!orNone || x != none) {
+			v.fail(sec, uint32(at/size), "index out of range")
+			return
+		}
+	}
+}
+
+// follow checks that the two words at each of fields, of one record after the
+// other, are the range of another section that begins where the range before it
+// ended: none overlaps another.
+func (v *validator) follow(sec, into int, fields ...uint32) {
+	if v.err != nil {
 		return
 	}
-	v.next[into] += v.s.field(sec, i, field+4)
+	records, size := v.s.records(sec), stride(sec)
+	next, limit := v.next[into], v.s.section[into].count
+	for rec := 0; rec < len(records); rec += size {
+		for _, field := range fields {
+			first, count := word(records, rec+int(field)), word(records, rec+int(field)+4)
+			if uint64(first)+uint64(count) > uint64(limit) {
+				v.fail(sec, uint32(rec/size), "range out of bounds")
+				return
+			}
+			if first != next {
+				v.fail(sec, uint32(rec/size), "range does not follow the one before")
+				return
+			}
+			next += count
+		}
+	}
+	v.next[into] = next
 }
 
 // allUsed checks that no record is left that no range holds.
@@ -141,34 +153,54 @@ func (v *validator) allUsed() {
 
 // lists checks the pools of lists: each item is an index into a section.
 func (v *validator) lists() {
-	for _, t := range []struct{ sec, into int }{
-		{secPolicyLists, secPolicies},
-		{secGroupLists, secGroups},
-		{secRoleLists, secRoles},
-		{secNameLists, secStrings},
-	} {
-		v.each(t.sec, func(i, _ uint32) { v.below(t.sec, i, 0, t.into, false) })
+	v.below(secPolicyLists, 0, secPolicies, false)
+	v.below(secGroupLists, 0, secGroups, false)
+	v.below(secRoleLists, 0, secRoles, false)
+	v.below(secNameLists, 0, secStrings, false)
+}
+
+// ascending checks that records, which begin with the text that they are found
+// by, are sorted by that, each once.
+func (v *validator) ascending(sec int) {
+	v.below(sec, 0, secStrings, false)
+	if v.err != nil {
+		return
+	}
+	records, size := v.s.records(sec), stride(sec)
+	before := ""
+	for at := 0; at < len(records); at += size {
+		name := v.s.str(word(records, at))
+		if at > 0 && before >= name {
+			v.fail(sec, uint32(at/size), "names are not in ascending order")
+			return
+		}
+		before = name
 	}
 }
 
-// ascending checks that records are sorted by the text at a field, each once.
-func (v *validator) ascending(sec int, i, field uint32) {
-	v.below(sec, i, field, secStrings, false)
-	if i == 0 || v.err != nil {
+// flags checks that a field of all records has known bits only.
+func (v *validator) flags(sec int, field, known uint32) {
+	if v.err != nil {
 		return
 	}
-	if v.s.str(v.s.field(sec, i-1, field)) >= v.s.str(v.s.field(sec, i, field)) {
-		v.fail(sec, i, "names are not in ascending order")
+	records, size := v.s.records(sec), stride(sec)
+	for at := int(field); at < len(records); at += size {
+		if word(records, at)&^known != 0 {
+			v.fail(sec, uint32(at/size), "unknown flags")
+			return
+		}
 	}
 }
 
 func (v *validator) texts() {
-	v.each(secStrings, func(i, rec uint32) {
-		v.follows(secStrings, i, 0, secText)
-		if v.s.u32(rec+4) > maxTextBytes {
-			v.fail(secStrings, i, "text too long")
+	v.follow(secStrings, secText, 0)
+	records, size := v.s.records(secStrings), stride(secStrings)
+	for at := 0; at < len(records); at += size {
+		if word(records, at+4) > maxTextBytes {
+			v.fail(secStrings, uint32(at/size), "text too long")
+			return
 		}
-	})
+	}
 	if v.err == nil && v.next[secText] != v.s.section[secText].count {
 		v.fail(secText, v.next[secText], "text that no string holds")
 	}
@@ -186,7 +218,7 @@ func (v *validator) tables() {
 		{secClaimIndex, secRoleClaims},
 	} {
 		v.powerOfTwo(t.sec)
-		v.each(t.sec, func(i, _ uint32) { v.below(t.sec, i, 0, t.into, true) })
+		v.below(t.sec, 0, t.into, true)
 	}
 	v.powerOfTwo(secEdges)
 }
@@ -198,64 +230,51 @@ func (v *validator) powerOfTwo(sec int) {
 }
 
 func (v *validator) policies() {
-	v.each(secPolicies, func(i, _ uint32) {
-		v.ascending(secPolicies, i, polName)
-		v.follows(secPolicies, i, polRuleFirst, secRules)
-	})
+	v.ascending(secPolicies)
+	v.follow(secPolicies, secRules, polRuleFirst)
 }
 
 // principals checks sections in the order in which Build filled the pools of
 // lists, that of their numbers.
 func (v *validator) principals() {
-	v.each(secUsers, func(i, rec uint32) {
-		v.ascending(secUsers, i, userName)
-		v.follows(secUsers, i, userPolFirst, secPolicyLists)
-		v.follows(secUsers, i, userGroupFirst, secGroupLists)
-		v.follows(secUsers, i, userRoleFirst, secRoleLists)
-		v.flags(secUsers, i, rec+userFlags, flagDisabled)
-	})
-	v.each(secGroups, func(i, _ uint32) {
-		v.ascending(secGroups, i, groupName)
-		v.follows(secGroups, i, groupPolFirst, secPolicyLists)
-		v.follows(secGroups, i, groupRoleFirst, secRoleLists)
-	})
-	v.each(secRoles, func(i, rec uint32) {
-		v.ascending(secRoles, i, roleName)
-		v.follows(secRoles, i, rolePolFirst, secPolicyLists)
-		v.flags(secRoles, i, rec+roleFlags, flagGoverning)
-	})
-	v.each(secRoleClaims, func(i, _ uint32) {
-		v.ascending(secRoleClaims, i, claimValue)
-		v.follows(secRoleClaims, i, claimRoleFirst, secRoleLists)
-	})
-}
+	v.ascending(secUsers)
+	v.follow(secUsers, secPolicyLists, userPolFirst)
+	v.follow(secUsers, secGroupLists, userGroupFirst)
+	v.follow(secUsers, secRoleLists, userRoleFirst)
+	v.flags(secUsers, userFlags, flagDisabled)
 
-func (v *validator) flags(sec int, i, offset, known uint32) {
-	if v.err == nil && v.s.u32(offset)&^known != 0 {
-		v.fail(sec, i, "unknown flags")
-	}
+	v.ascending(secGroups)
+	v.follow(secGroups, secPolicyLists, groupPolFirst)
+	v.follow(secGroups, secRoleLists, groupRoleFirst)
+
+	v.ascending(secRoles)
+	v.follow(secRoles, secPolicyLists, rolePolFirst)
+	v.flags(secRoles, roleFlags, flagGoverning)
+
+	v.ascending(secRoleClaims)
+	v.follow(secRoleClaims, secRoleLists, claimRoleFirst)
 }
 
 func (v *validator) services() {
-	v.each(secDelegations, func(i, rec uint32) {
-		v.below(secDelegations, i, delRole, secRoles, false)
-		v.follows(secDelegations, i, delUserFirst, secNameLists)
-		v.follows(secDelegations, i, delGroupFirst, secNameLists)
-		v.flags(secDelegations, i, rec+delFlags, flagAllUsers)
-	})
-	v.each(secServices, func(i, rec uint32) {
-		v.ascending(secServices, i, svcName)
-		v.below(secServices, i, svcRole, secRoles, false)
-		v.follows(secServices, i, svcDelFirst, secDelegations)
-		v.flags(secServices, i, rec+svcFlags, flagDisabled)
-	})
+	v.below(secDelegations, delRole, secRoles, false)
+	v.follow(secDelegations, secNameLists, delUserFirst, delGroupFirst)
+	v.flags(secDelegations, delFlags, flagAllUsers)
+
+	v.ascending(secServices)
+	v.below(secServices, svcRole, secRoles, false)
+	v.follow(secServices, secDelegations, svcDelFirst)
+	v.flags(secServices, svcFlags, flagDisabled)
+
+	v.below(secIdentities, identIssuer, secStrings, false)
+	v.below(secIdentities, identClient, secStrings, false)
+	v.below(secIdentities, identSubject, secStrings, true)
+	v.below(secIdentities, identSvc, secServices, false)
+	var before ServiceIdentity
 	v.each(secIdentities, func(i, _ uint32) {
-		v.below(secIdentities, i, identIssuer, secStrings, false)
-		v.below(secIdentities, i, identClient, secStrings, false)
-		v.below(secIdentities, i, identSubject, secStrings, true)
-		v.below(secIdentities, i, identSvc, secServices, false)
-		if v.err == nil && i > 0 && compareIdentity(v.s.identity(i-1), v.s.identity(i)) >= 0 {
+		this := v.s.identity(i)
+		if i > 0 && compareIdentity(before, this) >= 0 {
 			v.fail(secIdentities, i, "identities are not in ascending order")
 		}
+		before = this
 	})
 }

@@ -3,12 +3,10 @@ package policydata
 // condition checks that a rule's condition is a tree laid out breadth first:
 // each node's arguments stand where those of the node before ended, so a node
 // has one parent, before it, and evaluation ends. Operands are checked as Build
-// does; that their types fit is found out by evaluating.
+// does; that their types fit is found out by evaluating. The rule is known to
+// have one.
 func (v *validator) condition(rule uint32) {
 	first, count := v.s.u32(rule+ruleExprFirst), v.s.u32(rule+ruleExprCount)
-	if count == 0 || v.err != nil {
-		return
-	}
 	if count > MaxExprNodes {
 		v.fail(secExprs, first, "condition too large")
 		return

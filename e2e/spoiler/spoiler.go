@@ -1,21 +1,23 @@
 // Package spoiler is a plugin of another in the same Envoy, for tests: it writes
 // into the shared data of the filter, which proxy-wasm keeps by vm_id alone. There
-// is no hostcall that lists keys, so a test names those that the filter uses.
+// is no hostcall that lists keys, so a test names those that the filter uses; in
+// wazero, SharedKeys of wasmhost.Runtime tells them.
 //
 //	module := spoiler.Build(t)
 //	b := envoytest.Static(t, hosttest.Module(t), port)
 //	b.Add("ingress", func(l *envoytest.Listener) {
 //		l.Configure(config)
-//		spoiler.Add(t, l, module, []byte("garbage"), "sallyport/snapshot")
+//		spoiler.Add(t, l, module, map[string][]byte{"sallyport/process": []byte("garbage")})
 //	})
 package spoiler
 
 import (
-	"encoding/base64"
 	"encoding/json"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"sallyport/e2e/envoytest"
@@ -34,10 +36,20 @@ func Build(t testing.TB) string {
 }
 
 // Add puts the plugin behind the filter of a listener, with the filter's vm_id. On
-// each worker it writes the value to the keys every 20 ms, from its start on.
-func Add(t testing.TB, l *envoytest.Listener, module string, value []byte, keys ...string) {
+// each worker it writes the values to their keys every 20 ms, from its start on. It
+// tells what stands at the first of the keys, sorted, in the header x-spoiled of
+// answers that come from the upstream.
+func Add(t testing.TB, l *envoytest.Listener, module string, values map[string][]byte) {
 	t.Helper()
-	configuration, err := json.Marshal(map[string]any{"keys": keys, "value": base64.StdEncoding.EncodeToString(value)})
+	type entry struct {
+		Key   string `json:"key"`
+		Value []byte `json:"value"` // as base64
+	}
+	var entries []entry
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		entries = append(entries, entry{key, values[key]})
+	}
+	configuration, err := json.Marshal(map[string]any{"entries": entries})
 	if err != nil {
 		t.Fatal(err)
 	}

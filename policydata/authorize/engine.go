@@ -143,12 +143,16 @@ func (e *Engine) AuthorizeClaims(r *Request, claims string, now int64) policydat
 }
 
 // AuthorizeIdentity decides r for an identity that was proven otherwise than by
-// a token: the access keys of the host's own API.
+// a token: the access keys of the host's own API, whose IssuedAt is when they were
+// made. What revokes a user's tokens revokes these, too.
 func (e *Engine) AuthorizeIdentity(r *Request, id *policydata.Identity, now int64) policydata.Decision {
 	if d, ok := e.begin(r, now); !ok {
 		return d
 	}
 	e.identity = *id
+	if e.revoked() {
+		return e.finish(policydata.ReasonRevoked)
+	}
 	return e.finish(policydata.ReasonAllowed)
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/url"
 	"slices"
 	"strconv"
@@ -19,11 +20,12 @@ import (
 func newApply() *cobra.Command {
 	var files, tests []string
 	var dryRun, prune, force bool
-	var output string
+	var output, named string
 	var wait time.Duration
 	cmd := &cobra.Command{
 		Use:   "apply -f PATH...",
 		Short: "Make the host's state what files say, all or nothing",
+		Long:  "Make the host's state what files say, all or nothing.\n\n" + aboutSets,
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := checkForm(output); err != nil {
@@ -39,6 +41,8 @@ func newApply() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			showing := c.shows(cmd, "the host checks and commits")
+			defer showing.end()
 			set, err := manifest.ReadFiles(cmd.InOrStdin(), files...)
 			if err != nil {
 				return err
@@ -47,10 +51,12 @@ func newApply() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			query := url.Values{
+			query := setQuery(cmd, named)
+			maps.Copy(query, url.Values{
 				"dryRun": {strconv.FormatBool(dryRun)}, "prune": {strconv.FormatBool(prune)}, "force": {strconv.FormatBool(force)},
-			}
+			})
 			result, err := c.apply(cmd.Context(), set, suites, "?"+query.Encode())
+			showing.end()
 			if err != nil {
 				return printRefusal(cmd.OutOrStdout(), err)
 			}
@@ -75,8 +81,9 @@ func newApply() *cobra.Command {
 	f.StringArrayVarP(&files, "filename", "f", nil, "file or directory, - for standard input; may be repeated")
 	f.StringArrayVar(&tests, "tests", nil, "file or directory of policy tests; a set by which one fails is refused; may be repeated")
 	f.BoolVar(&dryRun, "dry-run", false, "show what would change, and change nothing")
-	f.BoolVar(&prune, "prune", false, "delete what no file describes, except what is reserved")
-	f.BoolVar(&force, "force", false, "change reserved entities, too")
+	addSetFlag(cmd, &named)
+	f.BoolVar(&prune, "prune", false, "delete what belongs to the set and no file describes, except what is reserved")
+	f.BoolVar(&force, "force", false, "change what is reserved, and with --set take what belongs to another set")
 	addWaitFlag(cmd, &wait)
 	f.StringVarP(&output, "output", "o", formTable, "table, json or yaml")
 	addClientFlags(cmd)
@@ -119,7 +126,7 @@ func printRefusal(w io.Writer, err error) error {
 func printChanges(w io.Writer, result directory.Result, dryRun bool) error {
 	table := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	for _, c := range result.Changes {
-		fmt.Fprintf(table, "%s\t%s\t%s\n", c.Kind, c.Name, c.Action)
+		fmt.Fprintf(table, "%s\t%s\t%s\n", c.Kind, c.Name, inSet(c))
 	}
 	if err := table.Flush(); err != nil {
 		return err

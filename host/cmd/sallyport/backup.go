@@ -38,39 +38,44 @@ pushes. Of access keys it has digests only.`,
 			if err != nil {
 				return err
 			}
+			showing := c.shows(cmd, "the host reads its store")
+			defer showing.end()
 			if args[0] == "-" {
 				return c.backup(cmd.Context(), cmd.OutOrStdout())
 			}
-			return backupTo(cmd, c, args[0])
+			pairs, err := backupTo(cmd.Context(), c, args[0])
+			if err != nil {
+				return err
+			}
+			showing.end()
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d records\n", args[0], pairs)
+			return err
 		},
 	}
 	addClientFlags(cmd)
 	return cmd
 }
 
-// backupTo writes a backup that was read once to a file that does not exist.
-func backupTo(cmd *cobra.Command, c *client, path string) (err error) {
+// backupTo writes a backup that was read once to a file that does not exist, and
+// returns how many pairs it has.
+func backupTo(ctx context.Context, c *client, path string) (pairs int, err error) {
 	if _, err := os.Lstat(path); err == nil {
-		return fmt.Errorf("%s: %w; a backup is a new file", path, fs.ErrExist)
+		return 0, fmt.Errorf("%s: %w; a backup is a new file", path, fs.ErrExist)
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*") // mode 0600
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer os.Remove(f.Name()) // of no effect once it is linked
-	err = c.backup(cmd.Context(), f)
+	err = c.backup(ctx, f)
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
+		return 0, err
 	}
-	keys, err := readBackup(f.Name())
-	if err != nil {
-		return err
+	c.progress.stage("checking what came", 0)
+	if pairs, err = readBackup(f.Name()); err != nil {
+		return 0, err
 	}
-	if err := os.Link(f.Name(), path); err != nil { // unlike renaming, this replaces nothing
-		return err
-	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d records\n", path, keys)
-	return err
+	return pairs, os.Link(f.Name(), path) // unlike renaming, this replaces nothing
 }
 
 // readBackup reads a backup to its end, and returns how many pairs it has.
@@ -130,7 +135,11 @@ be started again, which with one key they refuse.`,
 				return err
 			}
 			defer in.Close()
-			restored, err := backup.Restore(cmd.Context(), in, dataDir, force)
+			showing := newProgress(cmd.ErrOrStderr(), progressDelay)
+			defer showing.end()
+			counted := showing.reading(in, "restoring", sizeOf(in), "checking and committing")
+			restored, err := backup.Restore(cmd.Context(), counted, dataDir, force)
+			showing.end()
 			if errors.Is(err, backup.ErrStoreExists) {
 				return fmt.Errorf("%w; --force replaces it", err)
 			}
@@ -145,12 +154,25 @@ be started again, which with one key they refuse.`,
 	return cmd
 }
 
+// sizeOf returns how much there is to read, 0 if that is not known.
+func sizeOf(in io.Reader) int64 {
+	f, ok := in.(*os.File)
+	if !ok {
+		return 0
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return 0
+	}
+	return info.Size()
+}
+
 func printRestored(cmd *cobra.Command, dataDir string, r backup.Restored) error {
 	if r.Replaced != "" {
 		fmt.Fprintf(cmd.ErrOrStderr(), "what was there before is now %s\n", r.Replaced)
 	}
 	if _, err := os.Stat(filepath.Join(dataDir, signing.KeyFile)); err != nil {
-		fmt.Fprintf(cmd.ErrOrStderr(), "%s has no %s: without that of the old host a new one is made, which proxies don't trust yet\n", dataDir, signing.KeyFile)
+		fmt.Fprintf(cmd.ErrOrStderr(), "%s has no %s: without that of the old host a new one is made, which proxies trust at once by ECDS alone\n", dataDir, signing.KeyFile)
 	}
 	_, err := fmt.Fprintf(cmd.OutOrStdout(), "restored %s\nepoch       %d\ngeneration  %d\n", filepath.Join(dataDir, bolt.FileName), r.Epoch, r.Generation)
 	return err

@@ -35,6 +35,19 @@ const maxAnswerBytes = 64 << 20
 type client struct {
 	server, accessKeyID, secret string
 	http                        http.Client
+
+	progress *progress
+	working  string // what the host does between a request and its answer
+}
+
+// shows has requests show on a terminal how far they are, until the progress that
+// it returns is ended; working is what the host does in between.
+func (c *client) shows(cmd *cobra.Command, working string) *progress {
+	c.progress, c.working = newProgress(cmd.ErrOrStderr(), progressDelay), working
+	if !isTerminal(cmd.InOrStdin()) { // or it would be in the way of who types
+		c.progress.stage("reading", 0)
+	}
+	return c.progress
 }
 
 // addClientFlags adds the flags by which commands find the host.
@@ -192,10 +205,15 @@ func (c *client) send(ctx context.Context, method, path, contentType string, bod
 	if contentType != "" {
 		req.Header.Set("Content-Type", contentType)
 	}
+	c.progress.stage(c.working, 0)
+	if req.ContentLength > 0 {
+		req.Body = c.progress.reading(req.Body, "sending", req.ContentLength, c.working)
+	}
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, explainCall(err)
 	}
+	resp.Body = c.progress.reading(resp.Body, "receiving", resp.ContentLength, "working")
 	return resp, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -67,7 +68,7 @@ func newCredentialsList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			keys, err := list[api.Credentials](cmd.Context(), c, o.path, "")
+			keys, err := list[api.Credentials](cmd.Context(), c, o.path, url.Values{}, 0)
 			if err != nil {
 				return err
 			}
@@ -161,7 +162,7 @@ names. The old one is withdrawn last: whatever happens, one of both is good.`,
 
 // keyToRotate returns the access key to withdraw.
 func (c *client) keyToRotate(ctx context.Context, o owner, id string) (string, error) {
-	keys, err := list[api.Credentials](ctx, c, o.path, "")
+	keys, err := list[api.Credentials](ctx, c, o.path, url.Values{}, 0)
 	if err != nil {
 		return "", err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -23,6 +24,7 @@ import (
 func newDiff() *cobra.Command {
 	var files []string
 	var prune bool
+	var named string
 	cmd := &cobra.Command{
 		Use:   "diff -f PATH...",
 		Short: "Show how files differ from what the host has",
@@ -42,9 +44,9 @@ is 0 if nothing differs, and 1 if something does. This needs to read only; apply
 			if err != nil {
 				return err
 			}
-			gone := func(*model.State, []model.Entity) []model.Key { return nil }
+			gone := func(*model.State, []model.Entity) ([]model.Key, error) { return nil, nil }
 			if prune {
-				gone = directory.Undescribed
+				gone = c.undescribed(cmd.Context(), cmp.Or(named, directory.DefaultSet))
 			}
 			differs, err := c.printDiff(cmd.Context(), cmd.OutOrStdout(), set, gone)
 			if err == nil && differs {
@@ -55,6 +57,7 @@ is 0 if nothing differs, and 1 if something does. This needs to read only; apply
 	}
 	f := cmd.Flags()
 	f.StringArrayVarP(&files, "filename", "f", nil, "file or directory, - for standard input; may be repeated")
+	addSetFlag(cmd, &named)
 	f.BoolVar(&prune, "prune", false, "also show what apply --prune would delete")
 	addClientFlags(cmd)
 	return cmd
@@ -78,7 +81,7 @@ func (c *client) printChanged(cmd *cobra.Command, w io.Writer, with side, change
 			gone = append(gone, model.Key{Kind: change.Kind, Name: change.Name})
 		}
 	}
-	_, err := c.printDifferences(cmd.Context(), w, with, func(*model.State, []model.Entity) []model.Key { return gone })
+	_, err := c.printDifferences(cmd.Context(), w, with, func(*model.State, []model.Entity) ([]model.Key, error) { return gone, nil })
 	if refused := (*apiError)(nil); errors.As(err, &refused) && refused.Status == http.StatusForbidden {
 		fmt.Fprintln(cmd.ErrOrStderr(), "what would change in them is not shown: you may not GET /api/v1/export")
 		return nil
@@ -89,7 +92,7 @@ func (c *client) printChanged(cmd *cobra.Command, w io.Writer, with side, change
 // printDiff shows how the host's state differs from what it would be with a set
 // and without what is gone, and reports whether it does.
 func (c *client) printDiff(
-	ctx context.Context, w io.Writer, set []manifest.File, gone func(*model.State, []model.Entity) []model.Key,
+	ctx context.Context, w io.Writer, set []manifest.File, gone func(*model.State, []model.Entity) ([]model.Key, error),
 ) (differs bool, err error) {
 	docs, err := manifest.ParseFiles(set)
 	if err != nil {
@@ -105,13 +108,17 @@ type side struct {
 }
 
 func (c *client) printDifferences(
-	ctx context.Context, w io.Writer, with side, gone func(*model.State, []model.Entity) []model.Key,
+	ctx context.Context, w io.Writer, with side, gone func(*model.State, []model.Entity) ([]model.Key, error),
 ) (differs bool, err error) {
 	before, err := c.state(ctx)
 	if err != nil {
 		return false, err
 	}
-	after := before.With(with.entities).Without(gone(before, with.entities))
+	pruned, err := gone(before, with.entities)
+	if err != nil {
+		return false, err
+	}
+	after := before.With(with.entities).Without(pruned)
 	out := diffWriter{w: w, colours: onTerminal(w), with: with.name}
 	directory.EachDifference(before, after, func(old, new model.Entity) {
 		differs = true
@@ -214,10 +221,5 @@ func (d diffWriter) coloured(line string) string {
 // onTerminal reports whether w is a terminal whose user has nothing against
 // colours.
 func onTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	return isTerminal(w) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }

@@ -27,9 +27,14 @@ no documents.`,
 			if err != nil {
 				return err
 			}
+			showing := c.shows(cmd, "the host collects")
+			defer showing.end()
 			var all api.Export
 			if err := c.do(cmd.Context(), http.MethodGet, "/api/v1/export", "", nil, &all); err != nil {
 				return err
+			}
+			if showing.stage("writing", 0); isTerminal(cmd.OutOrStdout()) {
+				showing.end()
 			}
 			if output == formJSON {
 				return printAs(cmd.OutOrStdout(), output, all.Documents, nil)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -13,10 +15,37 @@ import (
 	"github.com/spf13/cobra"
 
 	"sallyport/host/internal/api"
+	"sallyport/host/internal/model"
 )
 
+// getFlags are the flags of get.
+type getFlags struct {
+	output string
+	limit  int
+	values map[string]*string // by name of a flag
+}
+
+// lookups are the flags that say what is looked for, with the parameters of the
+// API.
+func lookups() []lookup {
+	return []lookup{
+		{"prefix", "prefix", "those whose names begin so", func(resource) bool { return true }},
+		{setFlag, setFlag, "those that belong to this set of documents", func(r resource) bool { return r.kind != "" }},
+		{"email", "email", "users with this email, in upper or lower case", isUsers},
+		{"id", "id", "the user with this id", isUsers},
+		{"external-id", "externalId", "the user with this external id", isUsers},
+	}
+}
+
+type lookup struct {
+	flag, parameter, about string
+	finds                  func(resource) bool
+}
+
+func isUsers(r resource) bool { return r.kind == model.KindUser }
+
 func newGet() *cobra.Command {
-	var output string
+	f := getFlags{values: map[string]*string{}}
 	cmd := &cobra.Command{
 		ValidArgsFunction: completeNames(false),
 
@@ -24,37 +53,77 @@ func newGet() *cobra.Command {
 		Short: "Show what the host has",
 		Long: `Show users, groups, policies, roles, services, issuers or revocations; with a name, one
 of them, or the revocations of one issuer. Kinds have short names, too: u, g, p, r, svc,
-iss, rev. What -o yaml and -o json print of entities, sallyport apply takes.`,
+iss, rev. What -o yaml and -o json print of entities, sallyport apply takes.
+
+  sallyport get users --prefix team-
+  sallyport get users --email eric@example.org
+  sallyport get policies --set catalogue
+  sallyport get credentials ACCESSKEYID     whose an access key is`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) < 1 || len(args) > 2 {
 				return usageError(cmd, "want a kind, and perhaps a name")
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkForm(output); err != nil {
-				return err
-			}
-			r, err := resourceNamed(cmd, args[0])
-			if err != nil {
-				return err
-			}
-			c, err := newClient(cmd)
-			if err != nil {
-				return err
-			}
-			switch {
-			case r.path == revocationsPath:
-				return getRevocations(cmd, c, r, output, args[1:])
-			case len(args) == 2:
-				return getOne(cmd, c, r, output, args[1])
-			}
-			return getAll(cmd, c, r, output)
-		},
+		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
 	}
-	cmd.Flags().StringVarP(&output, "output", "o", formTable, "table, json or yaml")
+	flags := cmd.Flags()
+	for _, l := range lookups() {
+		f.values[l.flag] = flags.String(l.flag, "", l.about)
+	}
+	flags.IntVar(&f.limit, "limit", 0, "how many at most; 0: all")
+	addOutputFlag(cmd, &f.output)
 	addClientFlags(cmd)
 	return cmd
+}
+
+func (f *getFlags) run(cmd *cobra.Command, args []string) error {
+	if err := checkForm(f.output); err != nil {
+		return err
+	}
+	if f.limit < 0 {
+		return usageError(cmd, "--limit: want 1 or more, or 0 for all")
+	}
+	if slices.Contains(credentialsNames(), strings.ToLower(args[0])) {
+		return getCredentials(cmd, f.output, args[1:])
+	}
+	r, err := resourceNamed(cmd, args[0])
+	if err != nil {
+		return err
+	}
+	query, err := f.query(cmd, r, len(args) == 2)
+	if err != nil {
+		return err
+	}
+	c, err := newClient(cmd)
+	if err != nil {
+		return err
+	}
+	switch {
+	case r.path == revocationsPath:
+		return f.getRevocations(cmd, c, r, query, args[1:])
+	case len(args) == 2:
+		return getOne(cmd, c, r, f.output, args[1])
+	}
+	return f.getAll(cmd, c, r, query)
+}
+
+// query returns what the flags look for.
+func (f *getFlags) query(cmd *cobra.Command, r resource, named bool) (url.Values, error) {
+	query := url.Values{}
+	for _, l := range lookups() {
+		if !cmd.Flag(l.flag).Changed {
+			continue
+		}
+		if named {
+			return nil, usageError(cmd, "want either a name or --"+l.flag)
+		}
+		if !l.finds(r) {
+			return nil, usageError(cmd, fmt.Sprintf("--%s does not find %s", l.flag, r.path))
+		}
+		query.Set(l.parameter, *f.values[l.flag])
+	}
+	return query, nil
 }
 
 func getOne(cmd *cobra.Command, c *client, r resource, output, name string) error {
@@ -65,15 +134,39 @@ func getOne(cmd *cobra.Command, c *client, r resource, output, name string) erro
 	return printAs(cmd.OutOrStdout(), output, doc, func(w io.Writer) error { return printRows(w, r, []api.Document{doc}) })
 }
 
-func getAll(cmd *cobra.Command, c *client, r resource, output string) error {
-	docs, err := list[api.Document](cmd.Context(), c, r.at(), "")
+func (f *getFlags) getAll(cmd *cobra.Command, c *client, r resource, query url.Values) error {
+	docs, err := list[api.Document](cmd.Context(), c, r.at(), query, f.limit)
 	if err != nil {
 		return err
 	}
-	if output == formYAML {
+	if f.output == formYAML {
 		return printDocuments(cmd.OutOrStdout(), docs)
 	}
-	return printAs(cmd.OutOrStdout(), output, docs, func(w io.Writer) error { return printRows(w, r, docs) })
+	return printAs(cmd.OutOrStdout(), f.output, docs, func(w io.Writer) error { return printRows(w, r, docs) })
+}
+
+// credentialsNames are what get calls access keys. They are no documents.
+func credentialsNames() []string { return []string{"credentials", "credential", "cred"} }
+
+// getCredentials shows whose an access key is.
+func getCredentials(cmd *cobra.Command, output string, id []string) error {
+	if len(id) == 0 {
+		return usageError(cmd, "want the id of an access key; sallyport credentials list shows those of a user")
+	}
+	c, err := newClient(cmd)
+	if err != nil {
+		return err
+	}
+	var key api.Credentials
+	if err := c.do(cmd.Context(), http.MethodGet, "/api/v1/credentials/"+api.PathName(id[0]), "", nil, &key); err != nil {
+		return err
+	}
+	return printAs(cmd.OutOrStdout(), output, key, func(w io.Writer) error {
+		return printTable(w, [][]string{
+			{"ACCESS KEY", "KIND", "NAME", "CREATED"},
+			{key.AccessKeyID, string(key.Owner.Kind), key.Owner.Name, key.Created.Format(time.RFC3339)},
+		})
+	})
 }
 
 // printDocuments writes documents as a stream of YAML.
@@ -117,16 +210,15 @@ func printTable(w io.Writer, rows [][]string) error {
 	return table.Flush()
 }
 
-func getRevocations(cmd *cobra.Command, c *client, r resource, output string, issuer []string) error {
-	prefix := ""
+func (f *getFlags) getRevocations(cmd *cobra.Command, c *client, r resource, query url.Values, issuer []string) error {
 	if len(issuer) == 1 {
-		prefix = issuer[0] + "/"
+		query.Set("prefix", issuer[0]+"/")
 	}
-	all, err := list[api.Revocation](cmd.Context(), c, r.at(), prefix)
+	all, err := list[api.Revocation](cmd.Context(), c, r.at(), query, f.limit)
 	if err != nil {
 		return err
 	}
-	return printAs(cmd.OutOrStdout(), output, all, func(w io.Writer) error {
+	return printAs(cmd.OutOrStdout(), f.output, all, func(w io.Writer) error {
 		rows := [][]string{{"ISSUER", "JTI", "EXPIRES"}}
 		for _, v := range all {
 			rows = append(rows, []string{v.Issuer, v.ID, v.Expires.Format(time.RFC3339)})

@@ -59,12 +59,13 @@ func TestScript(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"tokens": writeTokens,
-			"serve":  serve,
-			"stop":   stop,
-			"http":   ask,
-			"fetch":  fetch,
-			"use":    use,
+			"tokens":  writeTokens,
+			"serve":   serve,
+			"stop":    stop,
+			"http":    ask,
+			"fetch":   fetch,
+			"use":     use,
+			"workers": workers,
 			"plain": func(ts *testscript.TestScript, _ bool, _ []string) {
 				ts.Setenv("SALLYPORT_SERVER", strings.Replace(ts.Getenv("SALLYPORT_SERVER"), "https:", "http:", 1))
 			},

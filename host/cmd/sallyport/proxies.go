@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"strconv"
 	"time"
 
@@ -85,15 +84,6 @@ func beginWatch(w io.Writer, output string, first bool) (err error) {
 		_, err = io.WriteString(w, "\n")
 	}
 	return err
-}
-
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 func showProxies(cmd *cobra.Command, c *client, output string) error {

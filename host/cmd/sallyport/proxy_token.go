@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -99,7 +100,7 @@ func newProxyTokenList() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			tokens, err := list[api.ProxyToken](cmd.Context(), c, proxyTokensPath, "")
+			tokens, err := list[api.ProxyToken](cmd.Context(), c, proxyTokensPath, url.Values{}, 0)
 			if err != nil {
 				return err
 			}

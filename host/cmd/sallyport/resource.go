@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -72,20 +74,26 @@ func (r resource) at(names ...string) string {
 	return path
 }
 
-// maxAmount is the largest page that the API gives.
-const maxAmount = "1000"
+// maxPage is the largest page that the API gives.
+const maxPage = 1000
 
-// list reads all pages of a list.
-func list[T any](ctx context.Context, c *client, path, prefix string) ([]T, error) {
+var maxAmount = strconv.Itoa(maxPage)
+
+// list reads the pages of a list until it has limit entries; 0 is all of them.
+func list[T any](ctx context.Context, c *client, path string, query url.Values, limit int) ([]T, error) {
 	all := []T{}
-	query := url.Values{"amount": {maxAmount}, "prefix": {prefix}}
+	query = maps.Clone(query)
+	query.Set("amount", maxAmount)
 	for {
+		if rest := limit - len(all); limit > 0 && rest < maxPage {
+			query.Set("amount", strconv.Itoa(rest))
+		}
 		var page api.Page[T]
 		if err := c.do(ctx, http.MethodGet, path+"?"+query.Encode(), "", nil, &page); err != nil {
 			return nil, err
 		}
 		all = append(all, page.Results...)
-		if !page.Pagination.HasMore {
+		if !page.Pagination.HasMore || len(all) == limit {
 			return all, nil
 		}
 		query.Set("after", page.Pagination.NextOffset)

@@ -79,7 +79,7 @@ Exit codes: 0 yes, 1 no (denied, refused), 2 error.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError(cmd, err.Error()) })
 	root.AddCommand(
 		newServe(), newDemo(), newApply(), newRollback(), newDiff(), newGet(), newDelete(), newExport(), newRevoke(), newCredentials(),
-		newAudit(), newBackup(), newRestore(), newCheck(), newTest(), newAccess(), newLint(), newSchema(),
+		newAudit(), newBackup(), newRestore(), newCheck(), newTest(), newAccess(), newWhoCan(), newLint(), newSchema(),
 		newToken(), newSnapshot(), newEnvoy(), newIssuer(), newProxies(),
 	)
 	return root

@@ -110,6 +110,7 @@ func newHandler(o Options) (http.Handler, []string) {
 	guarded(http.MethodPost, "/api/v1/apply", a.apply)
 	guarded(http.MethodPost, "/api/v1/check", a.check)
 	guarded(http.MethodPost, "/api/v1/access", a.access)
+	guarded(http.MethodPost, "/api/v1/who-can", a.whoCan)
 	guarded(http.MethodPost, "/api/v1/test", a.test)
 	a.resources(mux)
 	guarded(http.MethodPost, "/api/v1/issuers/{name}/refresh", a.refreshIssuer)

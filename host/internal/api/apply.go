@@ -11,6 +11,7 @@ import (
 
 	"sallyport/host/internal/directory"
 	"sallyport/host/internal/manifest"
+	"sallyport/policydata"
 )
 
 // maxParts bounds the files of a form.
@@ -95,9 +96,16 @@ func (a *api) awaitPublished(ctx context.Context, generation uint64) bool {
 
 // applyOptions returns what the query of an apply says.
 func applyOptions(r *http.Request) (o directory.Options, err error) {
-	values, err := readQuery(r, "dryRun", "prune", "force")
+	values, err := readQuery(r, "dryRun", "prune", "force", "set")
 	if err != nil {
 		return o, err
+	}
+	set, named := values["set"]
+	if o.Set, o.Implied = set, !named; !named {
+		o.Set = directory.DefaultSet
+	}
+	if err := policydata.CheckName(o.Set); err != nil {
+		return o, fmt.Errorf("parameter set: %w", err)
 	}
 	for name, into := range map[string]*bool{"dryRun": &o.DryRun, "prune": &o.Prune, "force": &o.Force} {
 		if *into, err = boolIn(values, name); err != nil {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"sallyport/host/internal/api"
 	"sallyport/host/internal/manifest"
 )
 
@@ -39,7 +40,7 @@ func TestApplyTakesYAMLJSONAndForms(t *testing.T) {
 			req := f.admin("POST", "/api/v1/apply", tt.body)
 			req.Header.Set("Content-Type", tt.contentType)
 			w := f.do(req)
-			if w.Code != 200 || !strings.Contains(w.Body.String(), `{"kind":"Policy","name":"open","action":"created"}`) ||
+			if w.Code != 200 || !strings.Contains(w.Body.String(), `{"kind":"Policy","name":"open","action":"created","set":"default"}`) ||
 				!strings.Contains(w.Body.String(), `"epoch":"1","generation":"2"`) || !strings.Contains(w.Body.String(), `"published":true`) {
 				t.Errorf("got %d %s", w.Code, w.Body)
 			}
@@ -62,6 +63,9 @@ func TestApplyOptions(t *testing.T) {
 		"?dryRun=false&dryRun=true": "parameter dryRun: want it once",
 		"?dryRun=true;prune=false":  "the query is malformed",
 		"?dryRun=%zz":               "the query is malformed",
+		"?set=":                     "parameter set: ",
+		"?set=system:a":             "parameter set: ",
+		"?set=a&set=b":              "parameter set: want it once",
 	} {
 		wantProblem(t, apply(query), 400, want)
 	}
@@ -74,6 +78,52 @@ func TestApplyOptions(t *testing.T) {
 	w := f.do(f.admin("POST", "/api/v1/apply?prune=true", strings.NewReader(strings.ReplaceAll(policy, "open", "other"))))
 	if !strings.Contains(w.Body.String(), `"name":"open","action":"deleted"`) || strings.Contains(w.Body.String(), "admin") {
 		t.Errorf("prune: %d %s", w.Code, w.Body)
+	}
+}
+
+// The entities of a set are listed page by page, also among users that are looked
+// up by a field.
+func TestEntitiesOfASet(t *testing.T) {
+	f := newFixture(t, options{})
+	user := func(name string) string {
+		return "apiVersion: sallyport/v1\nkind: User\nmetadata: {name: " + name + "}\nspec: {email: " + name + "@x}\n"
+	}
+	for query, docs := range map[string]string{"?set=a": user("u1") + "---\n" + user("u3"), "?set=b": user("u2")} {
+		if w := f.do(f.admin("POST", "/api/v1/apply"+query, strings.NewReader(docs))); w.Code != 200 {
+			t.Fatalf("%d %s", w.Code, w.Body)
+		}
+	}
+	put := f.admin("PUT", "/api/v1/users/u4", strings.NewReader(user("u4")))
+	if w := f.do(put); w.Code != 201 {
+		t.Fatalf("%d %s", w.Code, w.Body)
+	}
+	for query, want := range map[string]string{
+		"?set=a":                   "u1 u3 ",
+		"?set=a&amount=1":          "u1 more",
+		"?set=a&amount=1&after=u1": "u3 ",
+		"?set=b":                   "u2 ",
+		"?set=default":             "",
+		"?set=":                    "admin u4 ",
+		"?set=a&prefix=u2":         "",
+		"?set=a&email=u1@x":        "u1 ",
+		"?set=b&email=u1@x":        "",
+		"?email=U4@X&after=u4":     "",
+	} {
+		var page api.Page[api.Document]
+		w := f.do(f.admin("GET", "/api/v1/users"+query, nil))
+		if err := json.Unmarshal(w.Body.Bytes(), &page); err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		for _, doc := range page.Results {
+			got += doc.Metadata.Name + " "
+		}
+		if page.Pagination.HasMore {
+			got += "more"
+		}
+		if got != want {
+			t.Errorf("%s: got %q, want %q", query, got, want)
+		}
 	}
 }
 

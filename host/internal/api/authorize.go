@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"sallyport/host/internal/directory"
 	"sallyport/host/internal/grants"
@@ -96,7 +97,14 @@ func (a *api) asker(r *http.Request) (ask asking, accessKeyID string, err error)
 	if err != nil {
 		return nil, "", err
 	}
-	return a.askAs(owner), key, nil
+	made, err := a.Directory.AccessKey(r.Context(), key)
+	if errors.Is(err, directory.ErrNotFound) { // withdrawn just now
+		err = directory.ErrBadCredentials
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	return a.askAs(owner, made.Created), key, nil
 }
 
 // requestOf returns a request as the engine takes it.
@@ -115,11 +123,11 @@ func (a *api) firstUserOf(v verdict) bool {
 	return v.user == directory.AdminName && (a.FirstUserIssuer == "" || v.issuer != a.FirstUserIssuer)
 }
 
-// askAs decides for the owner of an access key.
-func (a *api) askAs(owner model.Key) asking {
-	id := policydata.Identity{Authenticated: true, User: owner.Name, RequireKnownUser: true}
+// askAs decides for the owner of an access key that was made at some time.
+func (a *api) askAs(owner model.Key, made time.Time) asking {
+	id := policydata.Identity{Authenticated: true, User: owner.Name, IssuedAt: made.Unix(), RequireKnownUser: true}
 	if owner.Kind == model.KindServiceAccount {
-		id = policydata.Identity{Authenticated: true, Own: true, Client: owner.Name, Subject: owner.Name, RequireKnownUser: true}
+		id = policydata.Identity{Authenticated: true, Own: true, Client: owner.Name, Subject: owner.Name, IssuedAt: made.Unix(), RequireKnownUser: true}
 	}
 	return func(e *authorize.Engine, req *authorize.Request) policydata.Decision {
 		return e.AuthorizeIdentity(req, &id, a.Now().Unix())

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"mime"
 	"net/http"
 
@@ -42,7 +43,7 @@ func (a *api) listEntities(w http.ResponseWriter, r *http.Request, kind model.Ki
 	if kind == model.KindUser {
 		fields = userFields()
 	}
-	q, values, err := readPage(r, fields...)
+	q, values, err := readPage(r, append(fields, setParameter)...)
 	if err != nil {
 		fail(w, http.StatusBadRequest, err.Error())
 		return
@@ -66,21 +67,47 @@ func (a *api) listEntities(w http.ResponseWriter, r *http.Request, kind model.Ki
 	writeJSON(w, docs)
 }
 
+// setParameter is the parameter by which the entities of a set are listed.
+const setParameter = "set"
+
 // page returns a page of the entities of a kind: of those that have what values
-// say in a field, if they name one.
+// say in a field, if they name one, and belong to the set, if they name that.
 func (a *api) page(r *http.Request, kind model.Kind, q pageQuery, values map[string]string) (Page[model.Entity], error) {
-	itself := func(e model.Entity) model.Entity { return e }
-	for i, name := range userFields() {
-		if value, ok := values[name]; ok {
-			users, err := a.Directory.FindUsers(r.Context(), directory.UserField(i), value)
-			return cut(users, q, func(u *model.User) string { return u.Name }, func(u *model.User) model.Entity { return u }), err
-		}
-	}
-	revision, err := a.Directory.Load(r.Context())
+	list, err := a.found(r, kind, q, values)
 	if err != nil {
 		return Page[model.Entity]{}, err
 	}
-	return cutFrom(revision.State.From(kind, q.from()), q, nameOf, itself), nil
+	if set, ok := values[setParameter]; ok {
+		all := list
+		list = func(yield func(model.Entity) bool) {
+			all(func(e model.Entity) bool { return e.Meta().Set != set || yield(e) })
+		}
+	}
+	return cutFrom(list, q, nameOf, func(e model.Entity) model.Entity { return e }), nil
+}
+
+// found returns the entities of a kind from q.from() on that have what values say
+// in a field.
+func (a *api) found(r *http.Request, kind model.Kind, q pageQuery, values map[string]string) (iter.Seq[model.Entity], error) {
+	for i, name := range userFields() {
+		value, ok := values[name]
+		if !ok {
+			continue
+		}
+		users, err := a.Directory.FindUsers(r.Context(), directory.UserField(i), value)
+		return func(yield func(model.Entity) bool) {
+			for _, u := range users {
+				if u.Name >= q.from() && !yield(u) {
+					return
+				}
+			}
+		}, err
+	}
+	revision, err := a.Directory.Load(r.Context())
+	if err != nil {
+		return nil, err
+	}
+	return revision.State.From(kind, q.from()), nil
 }
 
 // given returns how many of the names have a value.
@@ -206,6 +233,23 @@ type tracked struct {
 	key     model.Key
 	entity  model.Entity // nil: there is none
 	existed bool
+}
+
+// watch has a write evaluate the preconditions of a request, and t see what it
+// makes of the entity.
+func (t *tracked) watch(o *directory.Options, h http.Header) {
+	permit := o.Permit
+	o.Before = func(s *model.State) error {
+		t.see(s)
+		if t.entity == nil {
+			return nil // which the write itself says
+		}
+		return precondition(h, t.entity)
+	}
+	o.Permit = func(before, after *model.State) error {
+		t.see(after)
+		return permit(before, after)
+	}
 }
 
 func (t *tracked) see(s *model.State) {

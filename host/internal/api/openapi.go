@@ -22,18 +22,20 @@ import (
 //go:embed openapi_base.yaml
 var openAPIBase []byte
 
+// openAPIDecisions are further schemas that are.
+//
+//go:embed openapi_decisions.yaml
+var openAPIDecisions []byte
+
 // OpenAPI returns the OpenAPI 3.1 document of all that New serves, in YAML.
 var OpenAPI = sync.OnceValue(func() []byte {
-	var root yaml.Node
-	if err := yaml.Unmarshal(openAPIBase, &root); err != nil {
-		panic(fmt.Sprintf("api: internal error: openapi_base.yaml: %v", err))
-	}
-	doc := root.Content[0]
-	root.HeadComment, doc.HeadComment, doc.Content[0].HeadComment = "", "", ""
+	doc := written("openapi_base.yaml", openAPIBase)
 	components := memberOf(doc, "components")
+	schemas := memberOf(components, "schemas")
+	schemas.Content = append(schemas.Content, written("openapi_decisions.yaml", openAPIDecisions).Content...)
 	made := documentSchemas()
 	for _, name := range slices.Sorted(maps.Keys(made)) {
-		addMember(memberOf(components, "schemas"), name, made[name])
+		addMember(schemas, name, made[name])
 	}
 	addMember(components, "responses", problemAnswers())
 	addMember(doc, "paths", pathItems())
@@ -43,6 +45,17 @@ var OpenAPI = sync.OnceValue(func() []byte {
 	}
 	return out
 })
+
+// written returns what was written by hand, without the comment for who does.
+func written(name string, text []byte) *yaml.Node {
+	var root yaml.Node
+	if err := yaml.Unmarshal(text, &root); err != nil {
+		panic(fmt.Sprintf("api: internal error: %s: %v", name, err))
+	}
+	doc := root.Content[0]
+	root.HeadComment, doc.HeadComment, doc.Content[0].HeadComment = "", "", ""
+	return doc
+}
 
 // memberOf returns the value of a member of a mapping.
 func memberOf(n *yaml.Node, name string) *yaml.Node {

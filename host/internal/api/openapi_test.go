@@ -261,7 +261,7 @@ func TestEachOperationAnswersAsDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	bodies := map[string]string{
-		"/api/v1/apply": conformanceSet, "/api/v1/access": `{}`, "/api/v1/test": conformanceSet, "/api/v1/check": `{"method":"GET","path":"/"}`,
+		"/api/v1/apply": conformanceSet, "/api/v1/access": `{}`, "/api/v1/who-can": `{"method":"GET","path":"/a"}`, "/api/v1/test": conformanceSet, "/api/v1/check": `{"method":"GET","path":"/"}`,
 		"/api/v1/proxy-tokens": `{"name":"edge-1"}`,
 		"/api/v1/rollback":     `{"to":"1","dryRun":true}`,
 		"/api/v1/revocations":  `{"issuer":"a","jti":"t","expires":"` + time.Now().Add(time.Hour).UTC().Format(time.RFC3339) + `"}`,

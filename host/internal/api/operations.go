@@ -116,7 +116,7 @@ func entityOperations(kind model.Kind) []operation {
 	}
 	created := written()
 	delete(created, http.StatusOK)
-	list := guardedOperation(http.MethodGet, all, "entities", "List "+kind.Collection(), jsonAnswer(name+"Page", "a page, in the order of names")).with(paged...)
+	list := guardedOperation(http.MethodGet, all, "entities", "List "+kind.Collection(), jsonAnswer(name+"Page", "a page, in the order of names")).with(paged...).with("ofSet")
 	if kind == model.KindUser {
 		list = list.with(userFields()...)
 	}
@@ -143,11 +143,12 @@ func relationOperations(rel relation) []operation {
 	path := "/" + rel.owner.Collection() + "/{name}/" + rel.segment + "/{other}"
 	what := string(rel.target) + " among the " + rel.segment + " of a " + string(rel.owner)
 	write := func(method, summary string) operation {
-		return guardedOperation(method, path, "relations", summary, jsonAnswer("Committed", "it is so")).with("force").changing()
+		return guardedOperation(method, path, "relations", summary, jsonAnswer("Committed", "it is so; the ETag is that of the "+string(rel.owner), "ETag"),
+			http.StatusPreconditionFailed).with("force", "ifMatch", "ifNoneMatch").changing()
 	}
 	return []operation{
 		listOperation(rel),
-		guardedOperation(http.MethodGet, path, "relations", "Say whether there is a "+what, jsonAnswer("Reference", "there is")),
+		guardedOperation(http.MethodGet, path, "relations", "Say whether there is a "+what, jsonAnswer("Reference", "there is; the ETag is that of the "+string(rel.owner), "ETag")),
 		write(http.MethodPut, "Have a "+what),
 		write(http.MethodDelete, "Have no "+what),
 	}
@@ -199,13 +200,15 @@ func stateOperations() []operation {
 			http.StatusOK: answer("the backup", BackupType, object{}),
 		}),
 		guardedOperation(http.MethodPost, "/apply", "state", "Make the state what documents say, all or nothing",
-			jsonAnswer("Applied", "what became of each")).with("dryRun", "prune", "force").taking(documents).changing(),
+			jsonAnswer("Applied", "what became of each")).with("dryRun", "set", "prune", "force").taking(documents).changing(),
 		guardedOperation(http.MethodPost, "/rollback", "state", "Make the documents what they were at a generation, as a new one",
 			jsonAnswer("RolledBack", "what became of each")).taking(jsonBody("Rollback")).changing(),
 		guardedOperation(http.MethodPost, "/check", "decisions", "Decide a request by what is published",
 			jsonAnswer("Decision", "the decision")).taking(jsonBody("Query")),
 		guardedOperation(http.MethodPost, "/access", "decisions", "Say what somebody may do",
 			jsonAnswer("AccessAnswer", "a page of it")).taking(jsonBody("AccessQuery")),
+		guardedOperation(http.MethodPost, "/who-can", "decisions", "Say who may make a request",
+			jsonAnswer("WhoAnswer", "a page of these")).taking(jsonBody("WhoQuery")),
 		guardedOperation(http.MethodPost, "/test", "decisions", "Run tests of policies on what is committed, or on documents",
 			jsonAnswer("TestReport", "what they found")).taking(documents).changing(),
 		guardedOperation(http.MethodGet, "/proxies", "proxies", "Say what proxies enforce", jsonAnswer("ProxyPage", "a page, in the order of instances")).

@@ -76,6 +76,8 @@ func TestShippedPolicies(t *testing.T) {
 	}{
 		{"all read entities", "GET", "users/admin", "", 200, 200, 200},
 		{"all read lists", "GET", "policies", "", 200, 200, 200},
+		{"all read what was changed by whom", "GET", "audit", "", 200, 200, 200},
+		{"all ask who may do something", "POST", "who-can", `{"method":"GET","path":"/x"}`, 200, 200, 200},
 		{"all read relations", "GET", "users/ed/policies?effective=true", "", 200, 200, 200},
 		{"all read whose an access key is", "GET", "users/ada/credentials", "", 200, 200, 200},
 		{"all export", "GET", "export", "", 200, 200, 200},

@@ -342,3 +342,25 @@ func (f *fixture) metrics(t *testing.T) string {
 	}
 	return w.Body.String()
 }
+
+// TestPollsOutliveTheLimitOnReading: the server's limits are for requests, and a
+// poll that is held has been read.
+func TestPollsOutliveTheLimitOnReading(t *testing.T) {
+	f := newFixture(t, options{})
+	for _, protocol := range []string{"HTTP/1.1", "HTTP/2.0"} {
+		server := httptest.NewUnstartedServer(f.handler)
+		server.Config.ReadTimeout = 50 * time.Millisecond
+		server.EnableHTTP2 = protocol == "HTTP/2.0"
+		server.StartTLS()
+		for range 2 { // the second one on the same connection
+			resp, err := server.Client().Get(server.URL + pushapi.SnapshotPath + "?after=1.1&wait=300ms")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := resp.Body.Close(); err != nil || resp.StatusCode != http.StatusNotModified || resp.Proto != protocol {
+				t.Errorf("%s: %v, %v", protocol, resp, err)
+			}
+		}
+		server.Close()
+	}
+}

@@ -200,10 +200,18 @@ func (a *api) getRelated(rel relation) http.HandlerFunc {
 			a.failWrite(w, notFoundError(model.Key{Kind: rel.target, Name: other}))
 			return
 		}
+		tag, err := etagOf(e)
+		if err != nil {
+			a.failRead(w, err)
+			return
+		}
+		w.Header().Set("ETag", tag)
 		writeJSON(w, Reference{Kind: rel.target, Name: other})
 	}
 }
 
+// relate has an entity in a list of another, or not. A relation is a part of its
+// owner, whose ETag it has: preconditions are about that.
 func (a *api) relate(rel relation, related bool) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		name, other, ok := names(w, r)
@@ -216,8 +224,14 @@ func (a *api) relate(rel relation, related bool) http.HandlerFunc {
 			return
 		}
 		owner, target := model.Key{Kind: rel.owner, Name: name}, model.Key{Kind: rel.target, Name: other}
+		track := tracked{key: owner, existed: true}
+		track.watch(&o, r.Header)
 		result, err := a.Directory.Relate(r.Context(), owner, target, related, o)
 		if err != nil {
+			a.failWrite(w, err)
+			return
+		}
+		if err := track.answer(w); err != nil {
 			a.failWrite(w, err)
 			return
 		}

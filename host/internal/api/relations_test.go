@@ -1,12 +1,15 @@
 package api_test
 
 import (
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"sallyport/host/internal/api"
+	"sallyport/host/internal/directory"
 	"sallyport/host/internal/model"
 )
 
@@ -98,6 +101,55 @@ func TestRelationsAreWritten(t *testing.T) {
 		}
 		wantProblem(t, f.send("GET", path, ""), 404, "not found")
 	}
+}
+
+// A relation has the ETag of its owner, and preconditions are about that.
+func TestRelationsHonourPreconditions(t *testing.T) {
+	f := newFixture(t, options{})
+	f.apply(t, related)
+	tag := func(path string) string { return f.send("GET", "/api/v1/"+path, "").Header().Get("ETag") }
+	const member = "/api/v1/groups/staff/members/wanda"
+	before := tag("groups/staff")
+	if before == "" || tag("groups/staff/members/rita") != before {
+		t.Errorf("ETags %q and %q", before, tag("groups/staff/members/rita"))
+	}
+	wantProblem(t, f.with("PUT", member, "", "If-Match", `"other"`), 412, "get it again")
+	wantProblem(t, f.with("PUT", member, "", "If-None-Match", "*"), 412, "get it again")
+	w := f.with("PUT", member, "", "If-Match", before)
+	if after := w.Header().Get("ETag"); w.Code != 200 || after == before || after != tag("groups/staff") {
+		t.Errorf("%d, ETag %q", w.Code, after)
+	}
+	wantProblem(t, f.with("DELETE", member, "", "If-Match", before), 412, "get it again")
+	wantProblem(t, f.with("PUT", "/api/v1/groups/nobody/members/wanda", "", "If-Match", "*"), 404, "not found")
+	if w := f.with("DELETE", member, "", "If-Match", tag("groups/staff")); w.Code != 200 || tag("groups/staff") != before {
+		t.Errorf("%d, ETag %q, want %q again", w.Code, tag("groups/staff"), before)
+	}
+}
+
+// What revokes a user's tokens ends the access keys that were made before, too:
+// one of them may have been made by a stolen token.
+func TestTokensNotBeforeEndsAccessKeys(t *testing.T) {
+	f := newFixture(t, options{})
+	f.apply(t, readers)
+	rita := model.Key{Kind: model.KindUser, Name: "rita"}
+	creds, err := f.directory.CreateCredentials(t.Context(), rita, directory.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func() *httptest.ResponseRecorder {
+		req := httptest.NewRequest("GET", "/api/v1/generation", nil)
+		req.SetBasicAuth(creds.AccessKeyID, creds.Secret.Reveal())
+		return f.do(req)
+	}
+	notBefore := func(at time.Time) {
+		f.apply(t, "apiVersion: sallyport/v1\nkind: User\nmetadata: {name: rita}\nspec: {policies: [readers], tokensNotBefore: \""+at.UTC().Format(time.RFC3339)+"\"}\n")
+	}
+	notBefore(time.Now().Add(-time.Hour))
+	if w := ask(); w.Code != 200 {
+		t.Errorf("a later key: %d %s", w.Code, w.Body)
+	}
+	notBefore(time.Now().Add(time.Hour))
+	wantProblem(t, ask(), 401, "revoked")
 }
 
 func TestRelationsThatAreRefused(t *testing.T) {

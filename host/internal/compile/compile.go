@@ -2,6 +2,7 @@
 package compile
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -26,19 +27,28 @@ type Version struct {
 // String returns "<epoch>.<generation>".
 func (v Version) String() string { return fmt.Sprintf("%d.%d", v.Epoch, v.Generation) }
 
-// Compiler compiles states. It remembers the conditions and keys of the last
-// one, since most of them stay from one generation to the next. It is safe for
-// concurrent use.
+// Compiler compiles states. It remembers the policies and keys of the last one,
+// since most of them stay from one generation to the next, and keeps the
+// memory that building took. It is safe for concurrent use.
 type Compiler struct {
-	mu   sync.Mutex
-	last memory // guarded by mu
+	mu      sync.Mutex
+	last    memory             // guarded by mu
+	builder policydata.Builder // guarded by mu
+	source  policydata.Source  // guarded by mu; of the last body, for its memory
 }
 
 // memory is what a compilation can take over from the one before.
 type memory struct {
+	policies   map[*model.Policy]compiled // never modified, so the same is the same
 	conditions map[conditionKey]*policydata.Expr
-	keys       map[string][]policydata.Key            // by JWK Set
-	fetched    map[*model.IssuerKeys][]policydata.Key // never modified, so the same is the same
+	keys       map[string][]policydata.Key // by JWK Set
+	fetched    map[*model.IssuerKeys][]policydata.Key
+}
+
+// compiled is a policy with what its conditions are remembered by.
+type compiled struct {
+	policydata.Policy
+	conditions []conditionKey
 }
 
 type conditionKey struct{ src, path, host string }
@@ -51,27 +61,52 @@ func New() *Compiler { return &Compiler{} }
 // store with its name or its "iss": what an operator wrote is what counts, and
 // two of them would be refused together with all that is right.
 func (c *Compiler) Body(state *model.State, v Version, extra ...policydata.Issuer) ([]byte, error) {
-	source, err := c.Source(state, v)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	source, err := c.sourceIn(c.source, state, v)
 	if err != nil {
 		return nil, err
 	}
+	source.Issuers = withExtra(source.Issuers, extra)
+	c.source = source
+	return c.builder.Build(source)
+}
+
+func withExtra(issuers, extra []policydata.Issuer) []policydata.Issuer {
 	for _, x := range extra {
-		taken := slices.ContainsFunc(source.Issuers, func(i policydata.Issuer) bool {
+		taken := slices.ContainsFunc(issuers, func(i policydata.Issuer) bool {
 			return i.Name == x.Name || i.Issuer == x.Issuer
 		})
 		if !taken {
-			source.Issuers = append(source.Issuers, x)
+			issuers = append(issuers, x)
 		}
 	}
-	return policydata.Build(source)
+	return issuers
 }
 
 // Source returns what a state's snapshot is built from.
 func (c *Compiler) Source(state *model.State, v Version) (policydata.Source, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	next := memory{map[conditionKey]*policydata.Expr{}, map[string][]policydata.Key{}, map[*model.IssuerKeys][]policydata.Key{}}
-	source := policydata.Source{Epoch: v.Epoch, Generation: v.Generation, Created: v.Committed.Unix()}
+	return c.sourceIn(policydata.Source{}, state, v)
+}
+
+// sourceIn returns a state's source, with mu locked, in the memory of an older
+// one.
+func (c *Compiler) sourceIn(old policydata.Source, state *model.State, v Version) (policydata.Source, error) {
+	next := memory{
+		policies:   make(map[*model.Policy]compiled, len(state.Policies)),
+		conditions: map[conditionKey]*policydata.Expr{},
+		keys:       map[string][]policydata.Key{},
+		fetched:    map[*model.IssuerKeys][]policydata.Key{},
+	}
+	source := policydata.Source{
+		Epoch: v.Epoch, Generation: v.Generation, Created: v.Committed.Unix(),
+		Policies: slices.Grow(old.Policies[:0], len(state.Policies)),
+		Users:    slices.Grow(old.Users[:0], len(state.Users)),
+		Groups:   slices.Grow(old.Groups[:0], len(state.Groups)),
+		Roles:    old.Roles[:0], Services: old.Services[:0], Issuers: old.Issuers[:0],
+	}
 	if !v.Expires.IsZero() {
 		source.Expires = v.Expires.Unix()
 	}
@@ -96,46 +131,54 @@ func (c *Compiler) Source(state *model.State, v Version) (policydata.Source, err
 }
 
 func (c *Compiler) policy(p *model.Policy, next *memory) (policydata.Policy, error) {
-	policy := policydata.Policy{Name: p.Name, Rules: make([]policydata.Rule, len(p.Rules))}
+	if known, ok := c.last.policies[p]; ok {
+		next.policies[p] = known
+		for _, key := range known.conditions {
+			next.conditions[key] = c.last.conditions[key]
+		}
+		return known.Policy, nil
+	}
+	made := compiled{Policy: policydata.Policy{Name: p.Name, Rules: make([]policydata.Rule, len(p.Rules))}}
 	for i, r := range p.Rules {
 		effect := policydata.EffectDeny
 		if r.Effect == model.Allow {
 			effect = policydata.EffectAllow
 		}
-		when, err := c.when(&r, next)
+		made.Rules[i] = policydata.Rule{
+			Name: r.Name, Effect: effect, Methods: r.Methods, Hosts: r.Hosts, Paths: r.Paths, Text: r.When,
+		}
+		if r.When == "" {
+			continue
+		}
+		key, when, err := c.when(&r, next)
 		if err != nil {
-			return policy, fmt.Errorf("rule %d: when: %w", i, err)
+			return made.Policy, fmt.Errorf("rule %d: when: %w", i, err)
 		}
-		policy.Rules[i] = policydata.Rule{
-			Name: r.Name, Effect: effect, Methods: r.Methods, Hosts: r.Hosts, Paths: r.Paths, When: when, Text: r.When,
-		}
+		made.Rules[i].When = when
+		made.conditions = append(made.conditions, key)
 	}
-	return policy, nil
+	next.policies[p] = made
+	return made.Policy, nil
 }
 
-func (c *Compiler) when(r *model.Rule, next *memory) (*policydata.Expr, error) {
-	if r.When == "" {
-		return nil, nil
-	}
+func (c *Compiler) when(r *model.Rule, next *memory) (conditionKey, *policydata.Expr, error) {
 	path, err := commonCaptures(r.Paths, policydata.CheckPathPattern)
 	if err != nil {
-		return nil, err
+		return conditionKey{}, nil, err
 	}
 	host, err := commonCaptures(r.Hosts, policydata.CheckHostPattern)
 	if err != nil {
-		return nil, err
+		return conditionKey{}, nil, err
 	}
 	key := conditionKey{r.When, strings.Join(path, ","), strings.Join(host, ",")}
-	expr := c.last.conditions[key]
+	expr := cmp.Or(c.last.conditions[key], next.conditions[key])
 	if expr == nil {
-		if expr = next.conditions[key]; expr == nil {
-			if expr, err = condition.Compile(r.When, path, host); err != nil {
-				return nil, err
-			}
+		if expr, err = condition.Compile(r.When, path, host); err != nil {
+			return key, nil, err
 		}
 	}
 	next.conditions[key] = expr
-	return expr, nil
+	return key, expr, nil
 }
 
 // commonCaptures returns the names that every one of patterns captures, in the

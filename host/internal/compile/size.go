@@ -27,7 +27,13 @@ func (c *Compiler) Sizes(extra ...policydata.Issuer) directory.Sizes {
 	return directory.Sizes{
 		Limit: policydata.MaxSnapshotBytes,
 		Exact: func(s *model.State) (int, error) {
-			body, err := c.Body(s, Version{Epoch: 1, Generation: 1}, extra...)
+			source, err := c.Source(s, Version{Epoch: 1, Generation: 1})
+			if err != nil {
+				return 0, err
+			}
+			source.Issuers = withExtra(source.Issuers, extra)
+			// Not by c's builder: this is rare, and would keep as much memory again.
+			body, err := policydata.Build(source)
 			return len(body) + signatureBytes, err
 		},
 		Bound: bound,

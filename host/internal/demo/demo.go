@@ -189,7 +189,7 @@ func (d *demo) applyStory(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		result, err := d.host.Directory().Apply(ctx, manifest.Entities(docs), directory.Options{})
+		result, err := d.host.Directory().Apply(ctx, manifest.Entities(docs), directory.Options{Set: directory.DefaultSet})
 		if err != nil {
 			return manifest.Locate(docs, err)
 		}

@@ -14,6 +14,10 @@ const (
 	ViewerName = "viewer"
 )
 
+// apiPoliciesVersion says which of them there are: who adds one raises it, and a
+// host then adds it to stores that were made before.
+const apiPoliciesVersion = 1
+
 // apiPolicies are the policies of the host's own API. They are policies and not
 // roles: a policy is attached by a change of whoever gets it, and these stay as
 // they are.
@@ -43,8 +47,8 @@ func viewing() []model.Rule {
 		apiRule("read", []string{http.MethodGet, http.MethodHead},
 			"/api/v1/users/**", "/api/v1/groups/**", "/api/v1/policies/**", "/api/v1/roles/**",
 			"/api/v1/services/**", "/api/v1/issuers/**", "/api/v1/credentials/**", "/api/v1/revocations/**",
-			"/api/v1/export", "/api/v1/generation", "/api/v1/proxies", "/api/v1/proxy-tokens", "/metrics"),
-		apiRule("decide", []string{http.MethodPost}, "/api/v1/check", "/api/v1/access", "/api/v1/test"),
+			"/api/v1/export", "/api/v1/audit", "/api/v1/generation", "/api/v1/proxies", "/api/v1/proxy-tokens", "/metrics"),
+		apiRule("decide", []string{http.MethodPost}, "/api/v1/check", "/api/v1/access", "/api/v1/who-can", "/api/v1/test"),
 	}
 }
 

@@ -15,8 +15,14 @@ import (
 // Options are the options of Apply.
 type Options struct {
 	DryRun bool // say what would change, and change nothing
-	Prune  bool // delete what no document describes, except what is reserved
-	Force  bool // change reserved entities, too
+	Force  bool // change what is reserved, and take what belongs to another set
+
+	// Set is the set that the documents of an Apply are, and Implied says that its
+	// name is a default. Prune deletes what belongs to it and no document
+	// describes; see claims.
+	Set     string
+	Implied bool
+	Prune   bool
 
 	// Before is asked with the state that a write starts from, and Permit with
 	// that and the one that it would make; an error ends the write and is
@@ -59,6 +65,7 @@ type Action string
 const (
 	Created   Action = "created"
 	Updated   Action = "updated"
+	Claimed   Action = "claimed" // only its set changed
 	Unchanged Action = "unchanged"
 	Deleted   Action = "deleted"
 )
@@ -68,6 +75,7 @@ type Change struct {
 	Kind   model.Kind `json:"kind"`
 	Name   string     `json:"name"`
 	Action Action     `json:"action"`
+	Set    string     `json:"set,omitempty"` // that it belongs to, or did
 }
 
 // Result is the outcome of a write.
@@ -79,7 +87,8 @@ type Result struct {
 
 // Apply makes the store say what docs say, all or nothing: each document states
 // the whole of its entity. References may be to entities of docs or of the
-// store. Documents that change nothing do not raise the generation. The error is
+// store. They take into their set, if they are one, what they create and what no
+// set has. Documents that change nothing do not raise the generation. The error is
 // or wraps model.Problems if docs break a rule.
 func (d *Directory) Apply(ctx context.Context, docs []model.Entity, o Options) (Result, error) {
 	return d.write(ctx, o, func(*model.State) ([]model.Entity, error) { return docs, nil })
@@ -98,9 +107,9 @@ func (d *Directory) write(ctx context.Context, o Options, docsOf func(*model.Sta
 		}
 		var gone []model.Key
 		if o.Prune {
-			gone = Undescribed(prev.state, docs)
+			gone = Undescribed(prev.state, docs, o.Set, o.Force)
 		}
-		next, err := d.applied(prev.state, docs, gone, o)
+		next, err := d.applied(prev, docs, gone, o)
 		if err != nil {
 			return nil, err
 		}
@@ -126,8 +135,9 @@ func (d *Directory) run(ctx context.Context, plan func(store.Reader, *image) (*c
 	if !dryRun {
 		return d.updateReading(ctx, plan)
 	}
+	before := d.images()
 	err = d.store.View(ctx, func(r store.Reader) error {
-		if img, err = d.read(r); err != nil {
+		if img, err = d.read(r, before); err != nil {
 			return fmt.Errorf("load the directory: %w", err)
 		}
 		_, err := plan(r, img)
@@ -136,10 +146,12 @@ func (d *Directory) run(ctx context.Context, plan func(store.Reader, *image) (*c
 	return img, err
 }
 
-// applied returns the state that docs make of prev, without what is gone.
-func (d *Directory) applied(prev *model.State, docs []model.Entity, gone []model.Key, o Options) (*model.State, error) {
-	next := prev.With(docs).Without(gone)
-	problems := reservedAmong(prev, gone, o)
+// applied returns the state that docs make of an image's, without what is gone.
+func (d *Directory) applied(img *image, docs []model.Entity, gone []model.Key, o Options) (*model.State, error) {
+	prev := img.state
+	claimed, problems := o.claims(prev, docs)
+	next := prev.With(docs).InSet(o.Set, claimed).Without(gone)
+	problems = append(problems, reservedAmong(prev, gone, o)...)
 	times := make(map[model.Key]int, len(docs))
 	for _, e := range docs {
 		times[model.KeyOf(e)]++
@@ -159,7 +171,9 @@ func (d *Directory) applied(prev *model.State, docs []model.Entity, gone []model
 			})
 		}
 	}
-	err := next.Check(touched, d.checks)
+	checks := d.checks
+	checks.UsersLike = img.usersLike
+	err := next.Check(touched, checks)
 	var more model.Problems
 	if errors.As(err, &more) {
 		problems = append(problems, more...)
@@ -180,22 +194,6 @@ func reservedAmong(s *model.State, gone []model.Key, o Options) (problems model.
 		}
 	}
 	return problems
-}
-
-// Undescribed returns the keys of what is in s, not in docs, and not reserved:
-// what pruning deletes.
-func Undescribed(s *model.State, docs []model.Entity) []model.Key {
-	described := make(map[model.Key]bool, len(docs))
-	for _, e := range docs {
-		described[model.KeyOf(e)] = true
-	}
-	var keys []model.Key
-	for _, e := range s.Entities() {
-		if k := model.KeyOf(e); !described[k] && !e.Meta().Reserved {
-			keys = append(keys, k)
-		}
-	}
-	return keys
 }
 
 // Delete deletes the entity that k names, its credentials, and all references to
@@ -249,6 +247,8 @@ func (d difference) action() Action {
 		return Created
 	case d.new == nil:
 		return Deleted
+	case d.old.Meta().Set != d.new.Meta().Set && sameContent(d.old, d.new):
+		return Claimed
 	}
 	return Updated
 }
@@ -307,12 +307,13 @@ func changesOf(prev, next *model.State, docs []model.Entity) []Change {
 	for _, diff := range differences(prev, next) {
 		e := cmp.Or(diff.new, diff.old)
 		k := model.KeyOf(e)
-		changes = append(changes, Change{k.Kind, k.Name, diff.action()})
+		changes = append(changes, Change{k.Kind, k.Name, diff.action(), e.Meta().Set})
 		listed[k] = true
 	}
 	for _, e := range docs {
 		if k := model.KeyOf(e); !listed[k] {
-			changes = append(changes, Change{k.Kind, k.Name, Unchanged})
+			there, _ := next.Get(k)
+			changes = append(changes, Change{k.Kind, k.Name, Unchanged, there.Meta().Set})
 		}
 	}
 	kinds := model.Kinds()
@@ -328,10 +329,13 @@ func changed(changes []Change) bool {
 	return slices.ContainsFunc(changes, func(c Change) bool { return c.Action != Unchanged })
 }
 
-// EachDifference calls fn with each entity that differs between two states of
-// one directory; old is nil where there is a new one, and new where one is gone.
+// EachDifference calls fn with each entity whose document differs between two
+// states of one directory; old is nil where there is a new one, and new where one
+// is gone.
 func EachDifference(before, after *model.State, fn func(old, new model.Entity)) {
 	for _, diff := range differences(before, after) {
-		fn(diff.old, diff.new)
+		if diff.action() != Claimed {
+			fn(diff.old, diff.new)
+		}
 	}
 }

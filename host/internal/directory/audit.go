@@ -184,7 +184,7 @@ func (a *auditor) entity(diff difference) {
 		a.add(string(Deleted), model.KeyOf(diff.old), describe(diff.old), nil)
 	default:
 		before, after := describeDifference(diff.old, diff.new)
-		a.add(string(Updated), model.KeyOf(diff.new), before, after)
+		a.add(string(diff.action()), model.KeyOf(diff.new), before, after)
 	}
 }
 
@@ -249,6 +249,7 @@ func shownKeys(set *model.IssuerKeys) any {
 type described struct {
 	Description *string        `json:"description,omitempty"`
 	Reserved    *bool          `json:"reserved,omitempty"`
+	Set         *string        `json:"set,omitempty"`
 	Spec        map[string]any `json:"spec,omitempty"`
 }
 
@@ -256,8 +257,9 @@ func describe(e model.Entity) any {
 	d := struct {
 		Description string       `json:"description,omitempty"`
 		Reserved    bool         `json:"reserved,omitempty"`
+		Set         string       `json:"set,omitempty"`
 		Spec        model.Entity `json:"spec"`
-	}{e.Meta().Description, e.Meta().Reserved, e}
+	}{e.Meta().Description, e.Meta().Reserved, e.Meta().Set, e}
 	return d
 }
 
@@ -270,6 +272,9 @@ func describeDifference(old, new model.Entity) (before, after described) {
 	}
 	if a, b := old.Meta(), new.Meta(); a.Reserved != b.Reserved {
 		before.Reserved, after.Reserved = &a.Reserved, &b.Reserved
+	}
+	if a, b := old.Meta(), new.Meta(); a.Set != b.Set {
+		before.Set, after.Set = &a.Set, &b.Set
 	}
 	oldBare, newBare := shallowCopy(old), shallowCopy(new)
 	oldRelations, newRelations := relations(oldBare), relations(newBare)

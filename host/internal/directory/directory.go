@@ -25,7 +25,7 @@ type Directory struct {
 	sizes  Sizes
 
 	mu      sync.Mutex
-	recent  []*image      // guarded by mu; the newest last, perhaps with some that were never committed
+	recent  []*image      // guarded by mu; the newest last, with those that may yet be committed
 	changed chan struct{} // guarded by mu; closed and replaced by each commit
 }
 
@@ -62,8 +62,11 @@ func (d *Directory) Changed() <-chan struct{} {
 
 func (d *Directory) view(ctx context.Context) (*image, error) {
 	var img *image
+	// One commit can bring more images than are kept. What this reads is the last
+	// one now, or of a commit that comes before it begins.
+	before := d.images()
 	err := d.store.View(ctx, func(r store.Reader) (err error) {
-		img, err = d.read(r)
+		img, err = d.read(r, before)
 		return err
 	})
 	if err != nil {
@@ -72,8 +75,8 @@ func (d *Directory) view(ctx context.Context) (*image, error) {
 	return img, nil
 }
 
-// maxRecent is how many images are kept: while one is written, those who began
-// to read earlier still see the one before.
+// maxRecent is how many images are kept beside those that may yet be committed:
+// while one is written, those who began to read earlier still see the one before.
 const maxRecent = 8
 
 // keep remembers an image. It does so before that is committed, since whoever
@@ -82,18 +85,43 @@ const maxRecent = 8
 func (d *Directory) keep(img *image) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.recent = append(d.recent, img); len(d.recent) > maxRecent {
-		d.recent = slices.Clone(d.recent[1:])
+	d.recent = append(d.recent, img)
+}
+
+// forget is what becomes of an image that was not committed; nil is none.
+func (d *Directory) forget(img *image) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if i := slices.Index(d.recent, img); i >= 0 {
+		d.recent = slices.Delete(slices.Clone(d.recent), i, i+1)
 	}
 }
 
-// known returns the image whose generation has a value in the store.
-func (d *Directory) known(value []byte) (*image, bool) {
+// settle lets go of what nobody reads any more, now that an image is known to be
+// committed. Those behind it may be waiting for the same commit.
+func (d *Directory) settle(img *image) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, img := range slices.Backward(d.recent) {
-		if img.raw == string(value) {
-			return img, true
+	if old := slices.Index(d.recent, img) + 1 - maxRecent; old > 0 {
+		d.recent = slices.Clone(d.recent[old:])
+	}
+}
+
+// images returns the images that are kept.
+func (d *Directory) images() []*image {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clip(d.recent)
+}
+
+// known returns the image whose generation has a value in the store, if it is
+// kept or was before.
+func (d *Directory) known(value []byte, before []*image) (*image, bool) {
+	for _, images := range [][]*image{d.images(), before} {
+		for _, img := range slices.Backward(images) {
+			if img.raw == string(value) {
+				return img, true
+			}
 		}
 	}
 	return nil, false
@@ -107,6 +135,8 @@ type change struct {
 	withdrawn string                       // an access key id; "": none
 	keys      map[string]*model.IssuerKeys // by issuer; they replace what it had
 	bootstrap bool                         // the first user was made
+	// apiPolicies is an apiPoliciesVersion, whose policies were made.
+	apiPolicies int
 
 	proxyTokens map[string]*storedProxyToken // by id; nil: withdrawn
 	collect     bool                         // look for what counts for nothing once more
@@ -126,10 +156,11 @@ func (d *Directory) update(ctx context.Context, plan func(*image) (*change, erro
 // updateReading is update for a plan that reads more of the store than an image
 // has.
 func (d *Directory) updateReading(ctx context.Context, plan func(store.Reader, *image) (*change, error)) (*image, error) {
-	var img *image
-	committed := false
+	var img, made *image
 	err := d.store.Update(ctx, func(tx store.Tx) error {
-		prev, err := d.read(tx)
+		d.forget(made) // by a run that came to nothing
+		made = nil
+		prev, err := d.read(tx, nil)
 		if err != nil {
 			return fmt.Errorf("load the directory: %w", err)
 		}
@@ -137,16 +168,19 @@ func (d *Directory) updateReading(ctx context.Context, plan func(store.Reader, *
 		if err != nil {
 			return err
 		}
-		if img, committed = prev, c != nil; c == nil {
+		if img = prev; c == nil {
 			return errUnchanged // which a store need not write
 		}
-		img, err = d.commit(tx, prev, c, actorOf(ctx, c.part))
+		made, err = d.commit(tx, prev, c, actorOf(ctx, c.part))
+		img = made
 		return err
 	})
 	if err != nil && !errors.Is(err, errUnchanged) {
+		d.forget(made)
 		return nil, err
 	}
-	if committed {
+	if made != nil {
+		d.settle(made)
 		d.notify()
 	}
 	return img, nil
@@ -177,6 +211,12 @@ func (d *Directory) commit(tx store.Tx, prev *image, c *change, actor Actor) (*i
 		w.delete(key)
 	}
 	diffs := differences(prev.state, c.state)
+	slices.SortStableFunc(diffs, func(a, b difference) int { return cmp.Compare(a.rank(), b.rank()) })
+	next := d.successor(prev, c, diffs)
+	// First, since these keys come before the others: a store may insert what it
+	// was given whenever something is looked for, and inserting thousands before
+	// thousands takes it seconds.
+	w.audit(prev, next, c, diffs, actor)
 	w.state(prev.state, c.state, diffs)
 	w.revoked(prev.state, c.state)
 	if cred, ok := prev.credentials.get(c.withdrawn); ok {
@@ -186,25 +226,12 @@ func (d *Directory) commit(tx store.Tx, prev *image, c *change, actor Actor) (*i
 		w.put(key, c.extra[key])
 	}
 	w.proxyTokens(c)
-	state := *c.state
-	state.Keys = w.issuerKeys(prev.state, c)
-	next := &image{
-		storedGeneration: storedGeneration{
-			Epoch: max(prev.Epoch, c.epoch), Generation: prev.Generation + 1, Created: d.now().Unix(),
-			Bootstrapped: prev.Bootstrapped || c.bootstrap, Commit: newID(), MaxAge: prev.MaxAge,
-		},
-		state: &state,
-		index: c.index(prev, diffs),
-	}
-	if c.maxAge != nil {
-		next.MaxAge = *c.maxAge
-	}
-	bound, err := d.bound(prev, c, &state, diffs)
+	next.state.Keys = w.issuerKeys(prev.state, c)
+	bound, err := d.bound(prev, c, next.state, diffs)
 	if err != nil {
 		return nil, err
 	}
 	next.bound = bound
-	w.audit(prev, next, c, diffs, actor)
 	value, err := json.Marshal(next.storedGeneration)
 	if err != nil {
 		return nil, err
@@ -216,6 +243,25 @@ func (d *Directory) commit(tx store.Tx, prev *image, c *change, actor Actor) (*i
 	w.put(generationKey, value)
 	d.keep(next)
 	return next, w.err
+}
+
+// successor returns the image that c makes of prev, without what is known only
+// once it is written.
+func (d *Directory) successor(prev *image, c *change, diffs []difference) *image {
+	state := *c.state
+	next := &image{
+		storedGeneration: storedGeneration{
+			Epoch: max(prev.Epoch, c.epoch), Generation: prev.Generation + 1, Created: d.now().Unix(),
+			Bootstrapped: prev.Bootstrapped || c.bootstrap, Commit: newID(), MaxAge: prev.MaxAge,
+			APIPolicies: max(prev.APIPolicies, c.apiPolicies),
+		},
+		state: &state,
+		index: c.index(prev, diffs),
+	}
+	if c.maxAge != nil {
+		next.MaxAge = *c.maxAge
+	}
+	return next
 }
 
 // index returns what becomes of the index of prev.
@@ -262,9 +308,8 @@ func (w *writer) delete(key string) {
 // that broke off would still have nothing that names what it has not: what is
 // new is put after what it refers to, and what is gone goes before that, the
 // indexes of all first, then the entities, and then whatever is found below
-// them.
+// them. The differences are in the order of their ranks.
 func (w *writer) state(prev, next *model.State, diffs []difference) {
-	slices.SortStableFunc(diffs, func(a, b difference) int { return cmp.Compare(a.rank(), b.rank()) })
 	gone := make([][]string, len(diffs)) // what each difference deletes, the entity's own key last
 	for i, diff := range diffs {
 		old, new := w.rows(prev, diff.old), w.rows(next, diff.new)

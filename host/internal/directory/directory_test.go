@@ -62,6 +62,16 @@ func apply(t *testing.T, d *directory.Directory, text string) directory.Result {
 	return r
 }
 
+// applySet applies documents as a set.
+func applySet(t *testing.T, d *directory.Directory, set, text string) directory.Result {
+	t.Helper()
+	r, err := d.Apply(t.Context(), docs(t, text), directory.Options{Set: set})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
 func load(t *testing.T, d *directory.Directory) directory.Revision {
 	t.Helper()
 	r, err := d.Load(t.Context())
@@ -234,7 +244,7 @@ func TestApplyIsDeclarative(t *testing.T) {
 	}
 	id := load(t, d).State.Groups[0].ID
 	got := apply(t, d, "kind: Group\nmetadata: {name: library}\nspec: {members: [sean]}")
-	want := directory.Result{Epoch: 1, Generation: 2, Changes: []directory.Change{{model.KindGroup, "library", directory.Updated}}}
+	want := directory.Result{Epoch: 1, Generation: 2, Changes: []directory.Change{{model.KindGroup, "library", directory.Updated, ""}}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("result (-want +got):\n%s", diff)
 	}
@@ -275,9 +285,9 @@ func TestApplyRefusesADocumentGivenTwice(t *testing.T) {
 
 func TestDryRunChangesNothing(t *testing.T) {
 	d, s := newDirectory(t)
-	apply(t, d, library)
+	applySet(t, d, "a", library)
 	before := dump(t, s)
-	got, err := d.Apply(t.Context(), docs(t, "kind: User\nmetadata: {name: new}"), directory.Options{DryRun: true, Prune: true})
+	got, err := d.Apply(t.Context(), docs(t, "kind: User\nmetadata: {name: new}"), directory.Options{DryRun: true, Prune: true, Set: "a"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -298,14 +308,14 @@ func TestDryRunChangesNothing(t *testing.T) {
 	}
 }
 
-func TestPruneLeavesReservedEntitiesAlone(t *testing.T) {
+func TestPruneLeavesWhatAFirstStartMadeAlone(t *testing.T) {
 	d, s := newDirectory(t)
 	if _, err := d.EnsureAdmin(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	apply(t, d, library)
+	applySet(t, d, "a", library)
 	for _, force := range []bool{false, true} {
-		_, err := d.Apply(t.Context(), docs(t, "kind: User\nmetadata: {name: only}"), directory.Options{Prune: true, Force: force})
+		_, err := d.Apply(t.Context(), docs(t, "kind: User\nmetadata: {name: only}"), directory.Options{Prune: true, Set: "a", Force: force})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -322,9 +332,9 @@ func TestPruneLeavesReservedEntitiesAlone(t *testing.T) {
 
 func TestPruneRefusesReferencesToWhatItDeletes(t *testing.T) {
 	d, _ := newDirectory(t)
-	apply(t, d, library)
+	applySet(t, d, "a", library)
 	set := docs(t, "kind: Group\nmetadata: {name: library}\nspec: {members: [eric, sean], policies: [read]}")
-	_, err := d.Apply(t.Context(), set, directory.Options{Prune: true})
+	_, err := d.Apply(t.Context(), set, directory.Options{Prune: true, Set: "a"})
 	if err == nil || !strings.Contains(err.Error(), `spec.members[0]: unknown User "eric"`) {
 		t.Errorf("got %v", err)
 	}

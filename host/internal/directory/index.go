@@ -56,6 +56,18 @@ func (f UserField) folded(value string) string {
 	return value
 }
 
+// usersLike returns the names of users that are found by what u is found by.
+func (x *index) usersLike(u *model.User) []string {
+	var names []string
+	for i, t := range x.users {
+		if value := UserField(i).of(u); value != "" {
+			found, _ := t.get(value)
+			names = append(names, found...)
+		}
+	}
+	return names
+}
+
 // indexEdit makes the index of the next image.
 type indexEdit struct {
 	credentials *tableEdit[credential]

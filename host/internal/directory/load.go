@@ -36,6 +36,8 @@ type storedGeneration struct {
 	Commit string `json:"commit,omitempty"`
 	// Bootstrapped is true once the first user was made.
 	Bootstrapped bool `json:"bootstrapped,omitempty"`
+	// APIPolicies is the apiPoliciesVersion of the policies that were made.
+	APIPolicies int `json:"apiPolicies,omitempty"`
 	// MaxAge is Revision's, in seconds.
 	MaxAge int64 `json:"maxAge,omitempty"`
 	// Audit is the number of the last audit record.
@@ -52,14 +54,14 @@ type image struct {
 	bound    int      // what the state's snapshot has at most; 0: not known
 }
 
-// read returns the content of the store: the image in memory if it is of the
-// generation that r sees.
-func (d *Directory) read(r store.Reader) (*image, error) {
+// read returns the content of the store: the image in memory, now or before, if
+// it is of the generation that r sees.
+func (d *Directory) read(r store.Reader, before []*image) (*image, error) {
 	value, err := r.Get(generationKey)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return nil, err
 	}
-	if img, ok := d.known(value); ok {
+	if img, ok := d.known(value, before); ok {
 		return img, nil
 	}
 	g, err := readGeneration(r, value)
@@ -72,6 +74,7 @@ func (d *Directory) read(r store.Reader) (*image, error) {
 	}
 	img.storedGeneration, img.raw = g, string(value)
 	d.keep(img)
+	d.settle(img)
 	return img, nil
 }
 
@@ -194,7 +197,7 @@ func (l *loader) entity(k model.Key, value []byte) error {
 		return fmt.Errorf("spec: %w", err)
 	}
 	*e.Meta() = model.Metadata{
-		Name: k.Name, Description: stored.Description, Reserved: stored.Reserved, ID: stored.ID,
+		Name: k.Name, Description: stored.Description, Reserved: stored.Reserved, ID: stored.ID, Set: stored.Set,
 	}
 	l.entities[k] = e
 	l.references[k] = stored.References

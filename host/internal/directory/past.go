@@ -128,6 +128,7 @@ func (r *Record) misfit(err error) error {
 type recorded struct {
 	Description *string                    `json:"description"`
 	Reserved    *bool                      `json:"reserved"`
+	Set         *string                    `json:"set"` // no part of documents: it stays as it is
 	Spec        map[string]json.RawMessage `json:"spec"`
 }
 

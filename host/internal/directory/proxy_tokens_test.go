@@ -88,7 +88,7 @@ func TestWhatATokenIsNot(t *testing.T) {
 		"that outlives everybody": {directory.NewProxyToken{Name: "a", TTL: 100 * 366 * 24 * time.Hour}, "want a time to live"},
 	} {
 		_, _, err := d.CreateProxyToken(t.Context(), tt.n)
-		if problems := (model.Problems)(nil); !errors.As(err, &problems) || !strings.Contains(err.Error(), tt.want) {
+		if problems := model.Problems(nil); !errors.As(err, &problems) || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v, want %q", name, err, tt.want)
 		}
 	}

@@ -15,12 +15,13 @@ import (
 	"sallyport/policydata"
 )
 
-// extras is the model of what a model.State does not have: access keys, and the
-// keys that were fetched.
+// extras is the model of what documents do not have: access keys, the keys that
+// were fetched, and which set an entity belongs to.
 type extras struct {
 	accessKeys map[string]ownedKey
 	withdrawn  []directory.Credentials
 	fetched    map[string][]string // by issuer: the ids of the keys that it lists
+	sets       map[model.Key]string
 }
 
 type ownedKey struct {
@@ -29,7 +30,7 @@ type ownedKey struct {
 }
 
 func newExtras() *extras {
-	return &extras{accessKeys: map[string]ownedKey{}, fetched: map[string][]string{}}
+	return &extras{accessKeys: map[string]ownedKey{}, fetched: map[string][]string{}, sets: map[model.Key]string{}}
 }
 
 // operation runs one operation on them, or one on a relation, and returns the
@@ -37,7 +38,7 @@ func newExtras() *extras {
 func (x *extras) operation(t *testing.T, rng *rand.Rand, d *directory.Directory, want *model.State) (*model.State, error) {
 	t.Helper()
 	owner := model.Key{Kind: []model.Kind{model.KindUser, model.KindServiceAccount}[rng.IntN(2)], Name: randomName(rng)}
-	switch rng.IntN(4) {
+	switch rng.IntN(6) {
 	case 0:
 		creds, err := d.CreateCredentials(t.Context(), owner, directory.Options{})
 		if err == nil {
@@ -55,6 +56,8 @@ func (x *extras) operation(t *testing.T, rng *rand.Rand, d *directory.Directory,
 		return want, directory.ErrNotFound
 	case 2:
 		return want, x.fetch(t, rng, d, want)
+	case 3, 4:
+		return x.applySet(t, rng, d, want)
 	}
 	return randomRelation(t, rng, d, want)
 }
@@ -66,6 +69,41 @@ func mayBe(t *testing.T, err error, allowed ...error) error {
 		t.Fatal(err)
 	}
 	return err
+}
+
+// applySet applies some documents as a set.
+func (x *extras) applySet(t *testing.T, rng *rand.Rand, d *directory.Directory, want *model.State) (*model.State, error) {
+	t.Helper()
+	chance := func() bool { return rng.IntN(3) == 0 }
+	o := directory.Options{Set: []string{"s", "t"}[rng.IntN(2)], Implied: chance(), Prune: chance(), Force: chance()}
+	described, sets, conflict := map[model.Key]bool{}, maps.Clone(x.sets), false
+	list := make([]model.Entity, 1+rng.IntN(4))
+	for i := range list {
+		list[i] = randomEntity(rng)
+		k := model.KeyOf(list[i])
+		old, existed := want.Get(k)
+		takes := !existed || x.sets[k] == "" && !old.Meta().Reserved || o.Force && !o.Implied
+		conflict = conflict || !takes && !o.Implied && x.sets[k] != "" && x.sets[k] != o.Set
+		if described[k] = true; takes {
+			sets[k] = o.Set
+		}
+	}
+	next := want.With(list)
+	for _, e := range want.Entities() {
+		if k := model.KeyOf(e); o.Prune && x.sets[k] == o.Set && !described[k] && (o.Force || !e.Meta().Reserved) {
+			next = next.Without([]model.Key{k})
+		}
+	}
+	_, err := d.Apply(t.Context(), list, o)
+	if err == nil && conflict {
+		t.Fatalf("%v of another set were taken: %+v", slices.Collect(maps.Keys(described)), o)
+	}
+	if err == nil {
+		x.sets = sets
+	} else if !errors.As(err, new(model.Problems)) {
+		t.Fatal(err)
+	}
+	return next, err
 }
 
 func (x *extras) fetch(t *testing.T, rng *rand.Rand, d *directory.Directory, want *model.State) error {
@@ -154,6 +192,10 @@ func (x *extras) follow(before, after *model.State) {
 			x.withdrawn = append(x.withdrawn, key.Credentials)
 		}
 	}
+	maps.DeleteFunc(x.sets, func(k model.Key, _ string) bool {
+		_, ok := after.Get(k)
+		return !ok
+	})
 	for name := range x.fetched {
 		k := model.Key{Kind: model.KindIssuer, Name: name}
 		old, _ := before.Get(k)
@@ -201,6 +243,15 @@ func (x *extras) check(t *testing.T, d *directory.Directory) {
 	}
 	if diff := cmp.Diff(x.fetched, fetched); diff != "" {
 		t.Fatalf("fetched keys (-want +got):\n%s", diff)
+	}
+	sets := map[model.Key]string{}
+	for _, e := range state.Entities() {
+		if e.Meta().Set != "" {
+			sets[model.KeyOf(e)] = e.Meta().Set
+		}
+	}
+	if diff := cmp.Diff(x.sets, sets); diff != "" {
+		t.Fatalf("sets (-want +got):\n%s", diff)
 	}
 	checkFound(t, d, state)
 }

@@ -77,7 +77,7 @@ func revokedSet(s *model.State) map[policydata.RevokedToken]bool {
 func withoutIDs(s *model.State) []model.Entity {
 	all := (&model.State{}).With(s.Entities()).Entities()
 	for _, e := range all {
-		e.Meta().ID = ""
+		e.Meta().ID, e.Meta().Set = "", ""
 	}
 	return all
 }

@@ -75,7 +75,7 @@ func (d *Directory) rollback(reader store.Reader, prev *image, r Rollback, o Opt
 	}
 	b := &back{Rollback: r, past: p, now: prev.state, kept: []Kept{}}
 	docs, gone := b.documents()
-	next, err := d.applied(prev.state, docs, gone, o)
+	next, err := d.applied(prev, docs, gone, o)
 	if err != nil {
 		return out, nil, err
 	}

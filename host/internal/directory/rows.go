@@ -14,7 +14,8 @@ type storedEntity struct {
 	ID          string          `json:"id"`
 	Description string          `json:"description,omitempty"`
 	Reserved    bool            `json:"reserved,omitempty"`
-	Spec        json.RawMessage `json:"spec"` // without what is kept as relations
+	Set         string          `json:"set,omitempty"` // see model.Metadata
+	Spec        json.RawMessage `json:"spec"`          // without what is kept as relations
 	// References are the ids of what the spec names, by the keys of these. Only
 	// services have them: their references have structure, which relations
 	// have not.
@@ -46,7 +47,7 @@ func relations(e model.Entity) []relation {
 	return nil
 }
 
-// shallowCopy copies an entity so that its relations can be taken out.
+// shallowCopy copies an entity so that its fields can be set.
 func shallowCopy(e model.Entity) model.Entity {
 	switch e := e.(type) {
 	case *model.User:
@@ -56,6 +57,15 @@ func shallowCopy(e model.Entity) model.Entity {
 		c := *e
 		return &c
 	case *model.Role:
+		c := *e
+		return &c
+	case *model.Policy:
+		c := *e
+		return &c
+	case *model.ServiceAccount:
+		c := *e
+		return &c
+	case *model.Issuer:
 		c := *e
 		return &c
 	}
@@ -86,7 +96,7 @@ func rows(s *model.State, e model.Entity) (map[string][]byte, error) {
 		return nil, fmt.Errorf("%s %q: %w", owner.Kind, owner.Name, err)
 	}
 	m := e.Meta()
-	value, err := json.Marshal(storedEntity{m.ID, m.Description, m.Reserved, spec, references(s, e)})
+	value, err := json.Marshal(storedEntity{m.ID, m.Description, m.Reserved, m.Set, spec, references(s, e)})
 	if err != nil {
 		return nil, fmt.Errorf("%s %q: %w", owner.Kind, owner.Name, err)
 	}

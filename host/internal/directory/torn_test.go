@@ -56,7 +56,7 @@ func tornWrites(t *testing.T) []struct {
 			return err
 		}},
 		{"prune all", []model.Key{eric, group, policy, role, act, service, runtime, idp}, func(ctx context.Context, d *directory.Directory) error {
-			_, err := d.Apply(ctx, docs(t, "kind: Policy\nmetadata: {name: other}\nspec: {rules: [{effect: allow, methods: [GET], paths: [/x]}]}"), directory.Options{Prune: true})
+			_, err := d.Apply(ctx, docs(t, "kind: Policy\nmetadata: {name: other}\nspec: {rules: [{effect: allow, methods: [GET], paths: [/x]}]}"), directory.Options{Prune: true, Set: "library"})
 			return err
 		}},
 		{"revoke", nil, func(ctx context.Context, d *directory.Directory) error {
@@ -88,7 +88,7 @@ func TestACrashLeavesNothingThatCounts(t *testing.T) {
 			for ; ; crashes++ {
 				s := mem.New()
 				d := reopen(s)
-				apply(t, d, library)
+				applySet(t, d, "library", library)
 				creds, err := d.CreateCredentials(t.Context(), model.Key{Kind: model.KindUser, Name: "eric"}, directory.Options{})
 				if err != nil {
 					t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"sallyport/host/internal/directory"
 	"sallyport/host/internal/model"
 	"sallyport/host/internal/store"
+	"sallyport/host/internal/store/bolt"
 	"sallyport/host/internal/store/mem"
 )
 
@@ -48,16 +49,31 @@ func (t countingTx) Scan(prefix, from string, limit int) ([]store.Pair, error) {
 }
 
 // TestTheStoreIsLoadedOnce has writers and readers at the same time: whoever
-// comes right behind a commit must not read the whole store for it.
+// comes right behind a commit, also one that several writes share, must not read
+// the whole store for it.
 func TestTheStoreIsLoadedOnce(t *testing.T) {
-	s := &counting{Store: mem.New()}
+	file, err := bolt.Open(t.TempDir(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := file.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("mem", func(t *testing.T) { testLoadedOnce(t, mem.New(), 4, 50) })
+	t.Run("bolt", func(t *testing.T) { testLoadedOnce(t, file, 40, 5) })
+}
+
+func testLoadedOnce(t *testing.T, in store.Store, writers, writes int) {
+	s := &counting{Store: in}
 	d := reopen(s)
 	apply(t, d, library)
 	before := s.scans.Load()
 	var wg sync.WaitGroup
-	for w := range 4 {
+	for w := range writers {
 		wg.Go(func() {
-			for i := range 50 {
+			for i := range writes {
 				u := &model.User{Metadata: model.Metadata{Name: fmt.Sprintf("u%d", w), Description: fmt.Sprint(i)}}
 				if _, err := d.Apply(t.Context(), []model.Entity{u}, directory.Options{}); err != nil {
 					t.Error(err)
@@ -65,7 +81,7 @@ func TestTheStoreIsLoadedOnce(t *testing.T) {
 			}
 		})
 		wg.Go(func() {
-			for range 200 {
+			for range 4 * writes {
 				if _, err := d.Load(t.Context()); err != nil {
 					t.Error(err)
 				}
@@ -75,5 +91,8 @@ func TestTheStoreIsLoadedOnce(t *testing.T) {
 	wg.Wait()
 	if n := s.scans.Load() - before; n > 0 {
 		t.Errorf("the store was scanned %d times", n)
+	}
+	if got, want := load(t, d).Generation, uint64(1+writers*writes); got != want {
+		t.Errorf("generation %d, want %d: each write has its own", got, want)
 	}
 }

@@ -111,19 +111,19 @@ func (p *printer) principal(x *Explanation) {
 		p.field("user", text)
 	}
 	p.names("groups", textsOf(x.Groups, func(g policydata.GroupTrace) string {
-		text := g.Name + " (" + originsText(g.From)
+		text := g.Name + " (" + Origins(g.From)
 		if !g.Known {
 			text += "; not in the store"
 		}
 		return text + ")"
 	}))
-	p.names("roles", textsOf(x.Roles, func(r policydata.RoleTrace) string { return r.Name + " (" + originsText(r.From) + ")" }))
+	p.names("roles", textsOf(x.Roles, func(r policydata.RoleTrace) string { return r.Name + " (" + Origins(r.From) + ")" }))
 }
 
 func (p *printer) gate(g *policydata.GateTrace) {
 	p.line("")
 	p.line("%s GATE  %s", strings.ToUpper(g.Gate), g.Reason)
-	p.names("policies", textsOf(g.Policies, func(x policydata.PolicyTrace) string { return x.Name + " (" + originsText(x.From) + ")" }))
+	p.names("policies", textsOf(g.Policies, func(x policydata.PolicyTrace) string { return x.Name + " (" + Origins(x.From) + ")" }))
 	shown := 0
 	for i := range g.Rules {
 		v := &g.Rules[i]
@@ -226,7 +226,8 @@ func capturesText(captures map[string]string) string {
 	return "  " + strings.Join(out, " ")
 }
 
-func originsText(from []policydata.Origin) string {
+// Origins says where something comes from.
+func Origins(from []policydata.Origin) string {
 	var out []string
 	for _, o := range from {
 		text := string(o.Kind)

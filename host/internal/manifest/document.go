@@ -63,8 +63,7 @@ func (d *decoder) document(root *yaml.Node) Document {
 
 // kind returns the document's kind, on which the rest of its fields depends.
 func (d *decoder) kind(root *yaml.Node) (model.Kind, bool) {
-	names := append(kindNames(), string(kindPolicyTest))
-	slices.Sort(names)
+	names := allKindNames()
 	i := slices.IndexFunc(root.Content, func(n *yaml.Node) bool { return n.Value == "kind" })
 	if i < 0 || i%2 != 0 {
 		d.errorf(root, "kind", "is required: expected %s", joinOr(names))

@@ -13,15 +13,16 @@ import (
 // fractions that make no whole second.
 const durationPattern = `^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h)(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h))*$|^[+-]?0$`
 
-// JSONSchema returns the JSON Schema (draft 2020-12) of one document of any kind.
+// JSONSchema returns the JSON Schema (draft 2020-12) of one document of any kind,
+// suites of tests among them.
 // It is made of the tables that documents are read by. What goes beyond the form
 // of a single document, such as references, is not in it.
 func JSONSchema() []byte {
-	kinds := kindNames()
+	kinds := allKindNames()
 	branches := make([]any, len(kinds))
 	defs := map[string]any{}
 	for i, k := range kinds {
-		defs[k] = DocumentSchema(model.Kind(k))
+		defs[k] = schemaOf(model.Kind(k)).jsonSchema()
 		branches[i] = map[string]any{
 			"if":   map[string]any{"properties": map[string]any{"kind": map[string]any{"const": k}}, "required": []string{"kind"}},
 			"then": map[string]any{"$ref": "#/$defs/" + k},
@@ -51,6 +52,21 @@ func JSONSchema() []byte {
 // be encoded. It refers to nothing.
 func DocumentSchema(k model.Kind) map[string]any {
 	return documentOf(k).jsonSchema()
+}
+
+// schemaOf is documentOf, for suites of tests as well.
+func schemaOf(k model.Kind) *schema {
+	if k == kindPolicyTest {
+		return policyTestDocument
+	}
+	return documentOf(k)
+}
+
+// allKindNames returns the kinds and that of suites in the order of their names.
+func allKindNames() []string {
+	names := append(kindNames(), string(kindPolicyTest))
+	slices.Sort(names)
+	return names
 }
 
 // kindNames returns the kinds in the order of their names.

@@ -115,6 +115,14 @@ var policyTest = object(
 	))},
 )
 
+// policyTestDocument is the schema of suites.
+var policyTestDocument = object(
+	field{"apiVersion", true, "the version of this format", oneOf(model.APIVersion)},
+	field{"kind", true, "what the document describes", oneOf(string(kindPolicyTest))},
+	field{"metadata", true, "the suite's name", metadata},
+	field{"spec", true, "what it says", policyTest},
+)
+
 func reasons() []string {
 	var out []string
 	for r := range policydata.NumReasons {
@@ -126,12 +134,7 @@ func reasons() []string {
 // suite reads a suite of tests into d.suites.
 func (d *decoder) suite(root *yaml.Node) {
 	before := len(d.errs)
-	value := d.value(root, object(
-		field{"apiVersion", true, "the version of this format", oneOf(model.APIVersion)},
-		field{"kind", true, "what the document describes", oneOf(string(kindPolicyTest))},
-		field{"metadata", true, "the suite's name", metadata},
-		field{"spec", true, "what it says", policyTest},
-	), "", 1)
+	value := d.value(root, policyTestDocument, "", 1)
 	if len(d.errs) > before {
 		return
 	}

@@ -2,6 +2,7 @@ package model
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"unicode"
@@ -16,8 +17,8 @@ const (
 	maxTextBytes        = 1024
 )
 
-// Checks are the rules that live in other packages. Without one of them, what
-// it would check is refused.
+// Checks are the rules that live in other packages, and UsersLike. Without one
+// of the rules, what it would check is refused.
 type Checks struct {
 	// Condition checks a rule's condition. The captures are those that every
 	// one of the rule's path patterns, and every one of its host patterns, has.
@@ -27,6 +28,10 @@ type Checks struct {
 	// KeyURL checks a URL that keys would be fetched from, by the policy of the
 	// host that would.
 	KeyURL func(url string) error
+	// UsersLike returns the names of the users that have the email or the external
+	// id of u, and perhaps of others; it need not know of what documents change.
+	// Without it all users are looked through.
+	UsersLike func(u *User) []string
 	// WithoutKeys accepts issuers whose keys would have to be fetched: where
 	// claims are given, no token is verified.
 	WithoutKeys bool
@@ -201,10 +206,33 @@ func (c *checker) users() {
 			byEmail[u.Email], byExternal[u.ExternalID] = "", ""
 		}
 	}
-	for _, u := range c.state.Users {
+	for _, u := range c.suspects() {
 		c.lookup(byEmail, "spec.email", u.Email, u.Name)
 		c.lookup(byExternal, "spec.externalId", u.ExternalID, u.Name)
 	}
+}
+
+// suspects returns the users that may have what is another's, sorted by name.
+func (c *checker) suspects() []*User {
+	if c.checks.UsersLike == nil {
+		return c.state.Users
+	}
+	names := map[string]bool{}
+	for _, e := range c.docs {
+		if u, ok := e.(*User); ok {
+			names[u.Name] = true
+			for _, n := range c.checks.UsersLike(u) {
+				names[n] = true
+			}
+		}
+	}
+	var users []*User
+	for _, n := range slices.Sorted(maps.Keys(names)) {
+		if i, ok := position(c.state.Users, n); ok {
+			users = append(users, c.state.Users[i])
+		}
+	}
+	return users
 }
 
 func (c *checker) lookup(seen map[string]string, field, value, user string) {

@@ -27,6 +27,9 @@ type Metadata struct {
 	// ID is unique among all entities that ever were, unlike the name. The
 	// store gives it; documents have none.
 	ID string `json:"-"`
+	// Set is the set of documents that manages the entity, "" for none. The store
+	// keeps it; documents have none.
+	Set string `json:"-"`
 }
 
 // Meta returns the metadata of an entity, in place.

@@ -143,7 +143,7 @@ func appendAll[E Entity](all []Entity, list []E) []Entity {
 // With returns the state with entities added, each in place of the one with its
 // kind and name; of several with one name the last counts. An entity that says
 // what the one in s says is left as it is, and one that takes another's place
-// takes its ID; a new one has none yet.
+// takes its ID and its set; a new one has none yet.
 func (s *State) With(entities []Entity) *State {
 	return &State{
 		Users:    merge(s.Users, entities),
@@ -161,7 +161,7 @@ func merge[E Entity](list []E, entities []Entity) []E {
 	for _, e := range entities {
 		if typed, ok := e.(E); ok {
 			n := typed.normalized().(E)
-			n.Meta().ID = ""
+			n.Meta().ID, n.Meta().Set = "", ""
 			put[e.Meta().Name] = n
 		}
 	}
@@ -175,7 +175,7 @@ func merge[E Entity](list []E, entities []Entity) []E {
 		merged = append(merged, rest[:i]...)
 		if rest = rest[i:]; found {
 			old := rest[0]
-			e.Meta().ID = old.Meta().ID
+			e.Meta().ID, e.Meta().Set = old.Meta().ID, old.Meta().Set
 			if reflect.DeepEqual(e, old) {
 				e = old
 			}
@@ -184,6 +184,42 @@ func merge[E Entity](list []E, entities []Entity) []E {
 		merged = append(merged, e)
 	}
 	return append(merged, rest...)
+}
+
+// InSet returns the state with the entities that keys name in a set.
+func (s *State) InSet(set string, keys []Key) *State {
+	if len(keys) == 0 {
+		return s
+	}
+	named := make(map[Key]bool, len(keys))
+	for _, k := range keys {
+		named[k] = true
+	}
+	return &State{
+		Users:    claim(s.Users, set, named),
+		Groups:   claim(s.Groups, set, named),
+		Policies: claim(s.Policies, set, named),
+		Roles:    claim(s.Roles, set, named),
+		Services: claim(s.Services, set, named),
+		Issuers:  claim(s.Issuers, set, named),
+		Revoked:  s.Revoked,
+	}
+}
+
+func claim[E Entity](list []E, set string, named map[Key]bool) []E {
+	claimed := list
+	for i, e := range list {
+		if e.Meta().Set == set || !named[KeyOf(e)] {
+			continue
+		}
+		if &claimed[0] == &list[0] {
+			claimed = slices.Clone(list)
+		}
+		c := e.normalized().(E)
+		c.Meta().Set = set
+		claimed[i] = c
+	}
+	return claimed
 }
 
 // Without returns the state without the entities that keys name, and without

@@ -253,7 +253,7 @@ func TestTokensAndCertificatesOfProxies(t *testing.T) {
 		}
 		polled <- resp.StatusCode
 	}()
-	for len(s.Polls(t, cert)) == 0 {
+	for len(s.polls(t, cert)) == 0 {
 		time.Sleep(time.Millisecond)
 	}
 	if _, err := s.Directory().RevokeProxyToken(t.Context(), id); err != nil {
@@ -274,9 +274,9 @@ func TestTokensAndCertificatesOfProxies(t *testing.T) {
 	}
 }
 
-// Polls returns "1" once a poll is held, by the metrics, which are for who shows a
+// polls returns "1" once a poll is held, by the metrics, which are for who shows a
 // certificate.
-func (s *running) Polls(t *testing.T, cert *http.Client) string {
+func (s *running) polls(t *testing.T, cert *http.Client) string {
 	t.Helper()
 	resp, err := cert.Get("https://" + s.HTTPAddr() + "/metrics")
 	if err != nil {

@@ -25,13 +25,12 @@ type scaled struct {
 	*server.Server
 	key, secret string
 
-	mu     sync.Mutex
-	pushed map[uint64]time.Time // guarded by mu; when a generation, or a later one, was pushed
-	last   uint64               // guarded by mu
+	pushed   *arrivals // at the sinks of the host
+	received *arrivals // at a proxy
 }
 
 func startScaled(b *testing.B) *scaled {
-	s := &scaled{pushed: map[uint64]time.Time{}}
+	s := &scaled{pushed: newArrivals(), received: newArrivals()}
 	var err error
 	s.Server, err = server.New(b.Context(), server.Config{
 		DataDir: b.TempDir(), HTTPAddr: "127.0.0.1:0", XDSAddr: "127.0.0.1:0", Module: []byte("\x00asm"),
@@ -57,12 +56,7 @@ func startScaled(b *testing.B) *scaled {
 }
 
 func (s *scaled) push(_ context.Context, p *publish.Published) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for g := s.last + 1; g <= p.Version.Generation; g++ {
-		s.pushed[g] = time.Now()
-	}
-	s.last = p.Version.Generation
+	s.pushed.add(p.Version.Generation)
 	return nil
 }
 
@@ -179,11 +173,14 @@ func measureScale(b *testing.B, times int) {
 	b.ReportMetric(float64(m.Sys)/1e6, "MB-of-system")
 }
 
-// writes measures writes one after the other, until they are committed and
-// pushed.
+// writes measures writes one after the other, until they are committed, pushed,
+// and with a proxy.
 func (s *scaled) writes(b *testing.B) {
-	var commit, push samples
-	for i := range 20 {
+	const n = 20
+	var commit, push, receive samples
+	s.connectProxy(b)
+	before := cpuTime(b)
+	for i := range n {
 		start := time.Now()
 		r, err := s.Directory().Apply(b.Context(), []model.Entity{&model.User{
 			Metadata: model.Metadata{Name: userName(i), Description: "written"},
@@ -192,25 +189,20 @@ func (s *scaled) writes(b *testing.B) {
 			b.Fatal(err)
 		}
 		commit.add(time.Since(start))
-		if _, err := s.Publisher().Wait(b.Context(), r.Generation); err != nil {
-			b.Fatal(err)
-		}
-		push.add(s.pushedAt(r.Generation).Sub(start))
+		push.add(s.pushed.await(r.Generation).Sub(start))
+		receive.add(s.received.await(r.Generation).Sub(start))
 	}
+	b.ReportMetric(float64((cpuTime(b)-before).Milliseconds())/n, "ms-of-cpu-until-received")
 	commit.report(b, "commit", time.Millisecond)
 	push.report(b, "pushed", time.Millisecond)
-}
-
-func (s *scaled) pushedAt(generation uint64) time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.pushed[generation]
+	receive.report(b, "received", time.Millisecond)
 }
 
 // writesPerSecond makes 100 writes a second by the API for a while, each of
 // which is answered when it is pushed.
 func (s *scaled) writesPerSecond(b *testing.B, times int) {
 	const rate, seconds = 100, 5
+	before := cpuTime(b)
 	var answered samples
 	var wg sync.WaitGroup
 	ticker := time.NewTicker(time.Second / rate)
@@ -223,6 +215,7 @@ func (s *scaled) writesPerSecond(b *testing.B, times int) {
 		})
 	}
 	wg.Wait()
+	b.ReportMetric(float64((cpuTime(b)-before).Milliseconds())/(rate*seconds), "ms-of-cpu-a-write-at-100/s")
 	answered.report(b, "answer-at-100/s", time.Millisecond)
 }
 

@@ -250,7 +250,10 @@ func (s *Server) firstUserIssuer() string {
 
 func (s *Server) ensureAdmin(ctx context.Context) error {
 	creds, err := s.directory.EnsureAdmin(ctx)
-	if err != nil || creds == nil || s.config.FirstCredentials == nil {
+	if err == nil && creds == nil {
+		return s.ensureAPIPolicies(ctx)
+	}
+	if err != nil || s.config.FirstCredentials == nil {
 		return err
 	}
 	if err := s.config.FirstCredentials(creds.AccessKeyID, creds.Secret.Reveal()); err != nil {
@@ -258,6 +261,15 @@ func (s *Server) ensureAdmin(ctx context.Context) error {
 			err, filepath.Join(s.config.DataDir, bolt.FileName))
 	}
 	return nil
+}
+
+// ensureAPIPolicies adds what an older version's store lacks.
+func (s *Server) ensureAPIPolicies(ctx context.Context) error {
+	added, err := s.directory.EnsureAPIPolicies(ctx)
+	if len(added) > 0 && err == nil {
+		s.config.Logger.Info("added policies for the API that are new in this version; nobody has them yet", "policies", added)
+	}
+	return err
 }
 
 // push hands a snapshot to who polls and to xDS.

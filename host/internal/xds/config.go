@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	filterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/wasm/v3"
 	wasmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/wasm/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -59,15 +58,9 @@ func (c FilterConfig) resource() (*anypb.Any, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Envoy hands the content of a BytesValue to the filter as it is.
-	configuration, err := pack(wrapperspb.Bytes(c.PluginConfiguration))
-	if err != nil {
-		return nil, err
-	}
-	filter, err := pack(&filterv3.Wasm{Config: &wasmv3.PluginConfig{
-		Name:          ResourceName,
-		RootId:        ResourceName,
-		Configuration: configuration,
+	settings, err := proto.MarshalOptions{Deterministic: true}.Marshal(&wasmv3.PluginConfig{
+		Name:   ResourceName,
+		RootId: ResourceName,
 		// A trap in the filter must close, and must not close for ever:
 		// FAIL_OPEN lets everything pass, FAIL_CLOSED answers 503 until the
 		// proxy restarts, FAIL_RELOAD makes a new VM about a second later.
@@ -82,11 +75,11 @@ func (c FilterConfig) resource() (*anypb.Any, error) {
 			// Part of the VM's key, so as in the bootstraps that we print.
 			EnvironmentVariables: &wasmv3.EnvironmentVariables{HostEnvKeys: []string{pushapi.TokenVariable}},
 		}},
-	}})
+	})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("encode the plugin's settings: %w", err)
 	}
-	return pack(&corev3.TypedExtensionConfig{Name: ResourceName, TypedConfig: filter})
+	return &anypb.Any{TypeUrl: TypeURL, Value: nested(c.PluginConfiguration, layers(settings))}, nil
 }
 
 func (c FilterConfig) code() (*corev3.DataSource, error) {
@@ -101,12 +94,4 @@ func (c FilterConfig) code() (*corev3.DataSource, error) {
 		return &corev3.DataSource{Specifier: &corev3.DataSource_InlineBytes{InlineBytes: c.Module}}, nil
 	}
 	return nil, errors.New("the filter's module is missing")
-}
-
-func pack(m proto.Message) (*anypb.Any, error) {
-	a := new(anypb.Any)
-	if err := anypb.MarshalFrom(a, m, proto.MarshalOptions{Deterministic: true}); err != nil {
-		return nil, fmt.Errorf("encode %s: %w", m.ProtoReflect().Descriptor().FullName(), err)
-	}
-	return a, nil
 }

@@ -1,9 +1,9 @@
 // Command spoiler is a plugin of another who writes into the data that all plugins
 // with one vm_id share. Its configuration is JSON:
 //
-//	{"keys":["sallyport..."],"value":"<base64>"}
+//	{"entries":[{"key":"sallyport/...","value":"<base64>"}]}
 //
-// It writes the value to each key at its start and at each tick, whatever stands
+// It writes each value to its key at its start and at each tick, whatever stands
 // there. It lets every request pass, and tells in the answer's header x-spoiled, as
 // base64, what now stands at the first key.
 package main
@@ -29,7 +29,11 @@ func (*vm) NewPluginContext(uint32) types.PluginContext { return &plugin{} }
 
 type plugin struct {
 	types.DefaultPluginContext
-	keys  []string
+	entries []entry
+}
+
+type entry struct {
+	key   string
 	value []byte
 }
 
@@ -38,11 +42,12 @@ func (p *plugin) OnPluginStart(int) types.OnPluginStartStatus {
 	if err != nil {
 		return types.OnPluginStartStatusFailed
 	}
-	for _, key := range gjson.GetBytes(configuration, "keys").Array() {
-		p.keys = append(p.keys, key.Str)
-	}
-	if p.value, err = base64.StdEncoding.DecodeString(gjson.GetBytes(configuration, "value").Str); err != nil {
-		return types.OnPluginStartStatusFailed
+	for _, e := range gjson.GetBytes(configuration, "entries").Array() {
+		value, err := base64.StdEncoding.DecodeString(e.Get("value").Str)
+		if err != nil {
+			return types.OnPluginStartStatusFailed
+		}
+		p.entries = append(p.entries, entry{e.Get("key").Str, value})
 	}
 	if err := proxywasm.SetTickPeriodMilliSeconds(tickMillis); err != nil {
 		return types.OnPluginStartStatusFailed
@@ -52,9 +57,9 @@ func (p *plugin) OnPluginStart(int) types.OnPluginStartStatus {
 }
 
 func (p *plugin) OnTick() {
-	for _, key := range p.keys {
+	for _, e := range p.entries {
 		// A cas of 0 overwrites whatever is there.
-		if err := proxywasm.SetSharedData(key, p.value, 0); err != nil {
+		if err := proxywasm.SetSharedData(e.key, e.value, 0); err != nil {
 			proxywasm.LogCritical("spoiler: " + err.Error())
 		}
 	}
@@ -68,9 +73,9 @@ type request struct {
 }
 
 func (r *request) OnHttpResponseHeaders(int, bool) types.Action {
-	if len(r.plugin.keys) > 0 {
+	if len(r.plugin.entries) > 0 {
 		// Without a value the header says so: a test then fails.
-		value, _, _ := proxywasm.GetSharedData(r.plugin.keys[0])
+		value, _, _ := proxywasm.GetSharedData(r.plugin.entries[0].key)
 		_ = proxywasm.AddHttpResponseHeader("x-spoiled", base64.StdEncoding.EncodeToString(value))
 	}
 	return types.ActionContinue

@@ -27,7 +27,8 @@ const DefaultLockTimeout = 2 * time.Second
 
 // Store is a store in one file. Use Open to make one.
 type Store struct {
-	db *bbolt.DB
+	db      *bbolt.DB
+	writers writers
 }
 
 var _ store.Store = (*Store)(nil)
@@ -58,7 +59,7 @@ func Open(dir string, lockTimeout time.Duration) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open store %s: %w", path, translate(err)), db.Close())
 	}
-	return &Store{db: db}, nil
+	return &Store{db: db, writers: writers{maxAge: maxBatchAge}}, nil
 }
 
 // openFile opens the file. bbolt panics on some damaged files while it reads
@@ -110,26 +111,6 @@ func (s *Store) View(ctx context.Context, fn func(store.Reader) error) error {
 	}))
 }
 
-// Update implements store.Store.
-func (s *Store) Update(ctx context.Context, fn func(store.Tx) error) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	var refused error
-	err := s.db.Update(func(btx *bbolt.Tx) error {
-		t := &tx{bucket: btx.Bucket(bucketName)}
-		defer t.end()
-		if refused = fn(t); refused != nil {
-			return refused
-		}
-		return t.flush()
-	})
-	if refused != nil {
-		return refused // whatever its words are, it is none of the disk's
-	}
-	return translate(err)
-}
-
 // Close implements store.Store.
 func (s *Store) Close() error { return s.db.Close() }
 
@@ -153,22 +134,24 @@ func causedBy(err error, reasons ...syscall.Errno) bool {
 	})
 }
 
-// tx is one transaction; bucket is nil when it is over, since bbolt's own
+// tx is one View or Update; bucket is nil when it is over, since bbolt's own
 // behaviour after that point is undefined.
 type tx struct {
 	bucket *bbolt.Bucket
 	// pending are the writes that the bucket does not have yet, nil for what is
-	// deleted. bbolt keeps what a transaction puts between two keys in one list,
-	// into which each insertion moves what is behind it: of many, in the order of
-	// keys, none moves more than a page.
+	// deleted. It gets them at the end, if that is good: others share the bucket.
+	// And bbolt keeps what a transaction puts between two keys in one list, into
+	// which each insertion moves what is behind it: of many, in the order of keys,
+	// none moves more than a page.
 	pending map[string][]byte
+	order   []string // the keys of pending, sorted; nil: not known
 }
 
 func (t *tx) end() { t.bucket = nil }
 
 // flush makes the pending writes.
 func (t *tx) flush() error {
-	for _, key := range slices.Sorted(maps.Keys(t.pending)) {
+	for _, key := range t.written() {
 		record := t.pending[key]
 		err := error(nil)
 		if record == nil {
@@ -180,7 +163,6 @@ func (t *tx) flush() error {
 			return fmt.Errorf("write %q: %w", key, err)
 		}
 	}
-	clear(t.pending)
 	return nil
 }
 
@@ -188,7 +170,18 @@ func (t *tx) write(key string, record []byte) {
 	if t.pending == nil {
 		t.pending = map[string][]byte{}
 	}
+	if _, again := t.pending[key]; !again {
+		t.order = nil
+	}
 	t.pending[key] = record
+}
+
+// written returns the keys of pending, sorted.
+func (t *tx) written() []string {
+	if t.order == nil {
+		t.order = slices.Sorted(maps.Keys(t.pending))
+	}
+	return t.order
 }
 
 func (t *tx) Get(key string) ([]byte, error) {
@@ -205,38 +198,54 @@ func (t *tx) Get(key string) ([]byte, error) {
 	return unsealed(key, v)
 }
 
+// Scan merges what is in the bucket with what is pending.
 func (t *tx) Scan(prefix, from string, limit int) ([]store.Pair, error) {
 	if t.bucket == nil {
 		return nil, store.ErrDone
 	}
-	if err := t.flush(); err != nil {
-		return nil, err
-	}
+	start := max(prefix, from)
+	written := t.written()
+	i, _ := slices.BinarySearch(written, start)
+	written = written[i:]
 	var pairs []store.Pair
 	c := t.bucket.Cursor()
-	for k, v := c.Seek([]byte(max(prefix, from))); k != nil; k, v = c.Next() {
-		key := string(k)
-		if !strings.HasPrefix(key, prefix) {
+	k, v := c.Seek([]byte(start))
+	for limit <= 0 || len(pairs) < limit {
+		var key string
+		var record []byte
+		if len(written) > 0 && (k == nil || written[0] <= string(k)) {
+			key, record = written[0], t.pending[written[0]]
+			written = written[1:]
+			if key == string(k) {
+				k, v = c.Next()
+			}
+		} else if k != nil {
+			key, record = string(k), v
+			k, v = c.Next()
+		}
+		if key == "" || !strings.HasPrefix(key, prefix) {
 			break
 		}
-		value, err := unsealed(key, v)
+		if record == nil {
+			continue // deleted
+		}
+		value, err := unsealed(key, record)
 		if err != nil {
 			return nil, err
 		}
 		pairs = append(pairs, store.Pair{Key: key, Value: value})
-		if len(pairs) == limit {
-			break
-		}
 	}
 	return pairs, nil
 }
 
 func (t *tx) Put(key string, value []byte) error {
-	if t.bucket == nil {
+	switch {
+	case t.bucket == nil:
 		return store.ErrDone
-	}
-	if key == "" {
+	case key == "":
 		return store.ErrEmptyKey
+	case len(key) > bbolt.MaxKeySize: // else the bucket would find it out, too late for others
+		return fmt.Errorf("key of %d bytes: %w", len(key), bbolterrors.ErrKeyTooLarge)
 	}
 	t.write(key, sealed(key, value))
 	return nil
