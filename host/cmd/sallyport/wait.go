@@ -19,7 +19,7 @@ import (
 
 const (
 	// askEvery is how often a wait asks what proxies enforce.
-	askEvery = 500 * time.Millisecond
+	askEvery = 200 * time.Millisecond
 	// maxNamed bounds the laggards that a wait names.
 	maxNamed = 50
 )
