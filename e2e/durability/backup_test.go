@@ -48,7 +48,7 @@ func TestBackupAndRestore(t *testing.T) {
 		}
 	}
 	if got := hosttest.Run(t, 0, "", "audit", "--kind", "user", "--name", "w0-3", "--since", "1h", "-o", "json"); strings.Count(got, "\n") != 1 ||
-		!strings.Contains(got, `"after":{"description":"1","spec":{}}`) || !strings.Contains(got, id) {
+		!strings.Contains(got, `"after":{"description":"1","set":"default","spec":{}}`) || !strings.Contains(got, id) {
 		t.Errorf("audit of one user: %s", got)
 	}
 }
