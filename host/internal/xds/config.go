@@ -65,8 +65,8 @@ func (c FilterConfig) resource() (*anypb.Any, error) {
 		// FAIL_OPEN lets everything pass, FAIL_CLOSED answers 503 until the
 		// proxy restarts, FAIL_RELOAD makes a new VM about a second later.
 		FailurePolicy: wasmv3.FailurePolicy_FAIL_RELOAD,
-		// A pause at the headers must hold the body back, too: otherwise its
-		// arrival would move a paused request on.
+		// A pause at the headers holds the body back, too. The filter asks for
+		// that each time that it pauses, so this is the second bolt.
 		AllowOnHeadersStopIteration: wrapperspb.Bool(false),
 		Vm: &wasmv3.PluginConfig_VmConfig{VmConfig: &wasmv3.VmConfig{
 			VmId:    ResourceName,
