@@ -9,12 +9,12 @@ import (
 // Snapshot is a loaded snapshot. It is immutable and may be used by any number
 // of Evaluators at once. It reads in place what Load was given.
 type Snapshot struct {
-	text    string // all bytes, once more as a string: what is read is never copied
-	length  uint32 // of the signed part
-	keyID   string
-	mark    string // see Mark
-	section [numSections]span
-	issuers []Issuer
+	text         string // all bytes, once more as a string: what is read is never copied
+	length       uint32 // of the signed part
+	keyID        string
+	mark         string // see Mark
+	section      [numSections]span
+	issuers      []Issuer
 	claimHeaders HeaderNames // of all issuers
 
 	authenticated, unauthenticated uint32 // the built-in groups, or none

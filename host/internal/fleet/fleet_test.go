@@ -201,8 +201,17 @@ func TestProxies(t *testing.T) {
 	stream := func(node, address string, subscribed bool) xds.NodeStatus {
 		return xds.NodeStatus{Node: node, Address: address, Subscribed: subscribed, Sent: "1.42", Acked: "1.41", LastSeen: c.t}
 	}
+	inTrial := worker("t", 7, 1, 41)
+	inTrial.Push = pushapi.PushConfiguration
+	report(t, r, "", inTrial)
+	nacked := func(node, address, version string) xds.NodeStatus {
+		s := stream(node, address, true)
+		s.Nacked, s.Error = version, "no such feature"
+		return s
+	}
 	streams := []xds.NodeStatus{
-		stream("n", "1:1", true), stream("n", "1:1", true), stream("n", "2:2", true), stream("s", "3:3", true), stream("ads", "4:4", false),
+		nacked("t", "6:6", "1.42"), nacked("u", "7:7", "1.42"), nacked("n", "1:1", "1.41"),
+		stream("n", "1:1", true), stream("n", "2:2", true), stream("s", "3:3", true), stream("ads", "4:4", false),
 		{Node: "a", Address: "5:5", Identity: "cert:x", Subscribed: true, LastSeen: c.t}, // another a
 	}
 	list := Proxies(r.Live(), streams, v(42), c.t)
@@ -221,11 +230,13 @@ func TestProxies(t *testing.T) {
 		`n enforcing 1 workers "1.42" behind 0 refused ""  seen 3 streams 2`,
 		`n silent 0 workers "" behind 0 refused ""  seen 0 streams 1`,
 		`s silent 0 workers "" behind 0 refused ""  seen 0 streams 1`,
+		`t refusing 1 workers "1.41" behind 1 refused "1.42" no such feature seen 0 streams 1`,
+		`u silent 0 workers "" behind 0 refused "1.42" no such feature seen 0 streams 1`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	summary := Summary{Proxies: 9, Workers: 9, Enforcing: 5, Lagging: 7, Silent: 3}
+	summary := Summary{Proxies: 11, Workers: 10, Enforcing: 5, Lagging: 9, Silent: 4}
 	if got := Summarize(list); got != summary {
 		t.Errorf("%+v", got)
 	}
