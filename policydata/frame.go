@@ -54,6 +54,15 @@ func ClaimedVersion(b []byte) (epoch, generation uint64, ok bool) {
 	return le.Uint64(b[hdrEpoch:]), le.Uint64(b[hdrGeneration:]), true
 }
 
+// HashTableBytes returns how many bytes of a body from Build are hash tables. These
+// double where they are half full; all else grows only with what is added.
+func HashTableBytes(body []byte) (n int) {
+	for _, id := range [...]int{secEdges, secUserIndex, secGroupIndex, secClaimIndex} {
+		n += int(binary.LittleEndian.Uint32(body[headerBytes+id*sectionEntryBytes+12:]))
+	}
+	return n
+}
+
 // AppendSectionTable appends the section table of a snapshot whose sections have
 // these lengths in bytes.
 func AppendSectionTable(out []byte, lengths [NumSections]int) []byte {
