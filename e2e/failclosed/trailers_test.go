@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"sallyport/e2e/envoytest"
+	"sallyport/e2e/hosttest"
 	"sallyport/plugin/filtertest"
 )
 
@@ -43,7 +44,7 @@ func TestTrailersThatCannotBeCleaned(t *testing.T) {
 	go func() { _ = server.Serve(l) }() // ends with Close
 	t.Cleanup(func() { _ = server.Close() })
 	f := filtertest.NewFixture(t)
-	b := envoytest.Static(t, buildTrap(t), portOf(t, l))
+	b := envoytest.Static(t, hosttest.TrapModule(t), portOf(t, l))
 	b.AddCluster("http2", portOf(t, l), true)
 	c := f.Config(t, nil)
 	b.Add("http2", func(l *envoytest.Listener) {
