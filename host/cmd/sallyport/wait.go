@@ -136,10 +136,25 @@ func laggards(p *fleet.Proxy) (lines []string) {
 			continue
 		case fleet.Refusing:
 			what += " and refuses " + w.Refused + ": " + printable(w.Reason)
+		case fleet.Lagging:
+			what += trial(p)
 		}
 		lines = append(lines, fmt.Sprintf("proxy %s: worker %.8s of process %.8s%s", name, w.Worker, p.Process, what))
 	}
 	return lines
+}
+
+// trial says what a proxy has refused before its workers saw it.
+func trial(p *fleet.Proxy) string {
+	for i := range p.Workers {
+		if p.Workers[i].State == fleet.Refusing {
+			return "" // what is said of the proxy is what that one has refused
+		}
+	}
+	if p.Refused == "" {
+		return ""
+	}
+	return ", and the proxy refuses " + p.Refused + ": " + printable(p.Reason)
 }
 
 // silence says what is known of a proxy that does not report.

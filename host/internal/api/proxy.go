@@ -59,9 +59,13 @@ func (a *api) proxies(h forProxy) http.HandlerFunc {
 // failProxy answers a proxy that gets nothing.
 func (a *api) failProxy(w http.ResponseWriter, err error) {
 	var limited *proxyauth.LimitedError
+	var often *fleet.LimitedError
 	switch {
 	case errors.As(err, &limited):
 		retryAfter(w, limited.After)
+		fail(w, http.StatusTooManyRequests, err.Error())
+	case errors.As(err, &often):
+		retryAfter(w, often.After)
 		fail(w, http.StatusTooManyRequests, err.Error())
 	case errors.Is(err, proxyauth.ErrNoProof), errors.Is(err, proxyauth.ErrBadProof):
 		w.Header().Set("WWW-Authenticate", `Bearer realm="sallyport proxies"`)
@@ -156,6 +160,10 @@ func (a *api) sendSnapshot(w http.ResponseWriter, control *http.ResponseControll
 
 // report takes in what a worker says of itself, see package pushapi.
 func (a *api) report(w http.ResponseWriter, r *http.Request, p proxyauth.Principal) {
+	if err := a.Proxies.Fleet.Admit(p.Identity); err != nil {
+		a.failProxy(w, err)
+		return
+	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, pushapi.MaxReportBytes))
 	if err != nil {
 		failBody(w, err)

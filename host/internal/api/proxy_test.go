@@ -208,6 +208,36 @@ func TestReportsAreListed(t *testing.T) {
 	}
 }
 
+// Who reports too often is told to come again, as an identity before anything is
+// read, and as a worker.
+func TestReportsAreLimited(t *testing.T) {
+	f := newFixture(t, options{})
+	_, flooding := f.proxyToken(t, directory.NewProxyToken{Name: "edge-1"})
+	_, other := f.proxyToken(t, directory.NewProxyToken{Name: "edge-2"})
+	good := reportOf("edge-2", aWorker, pushapi.Version{Epoch: 1, Generation: 1})
+	flood := func(token, body string, status int) {
+		t.Helper()
+		const enough = 10_000
+		for range enough {
+			w := f.report(token, body)
+			if w.Code == status {
+				continue
+			}
+			wantProblem(t, w, http.StatusTooManyRequests, "too many reports")
+			if w.Header().Get("Retry-After") != "1" {
+				t.Errorf("Retry-After %q", w.Header().Get("Retry-After"))
+			}
+			return
+		}
+		t.Errorf("%d reports were read", enough)
+	}
+	flood(flooding, "{}", http.StatusBadRequest)
+	if w := f.report(other, good); w.Code != http.StatusNoContent {
+		t.Errorf("another proxy: %d %s", w.Code, w.Body)
+	}
+	flood(other, good, http.StatusNoContent)
+}
+
 func TestProxiesProveWhoTheyAre(t *testing.T) {
 	f := newFixture(t, options{proof: true})
 	_, edge := f.proxyToken(t, directory.NewProxyToken{Name: "edge-1"})

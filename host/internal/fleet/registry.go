@@ -49,6 +49,8 @@ type Worker struct {
 	pushapi.Report
 	First time.Time // when it was heard of first
 	Seen  time.Time // and last
+
+	next time.Time // see take
 }
 
 func (w *Worker) key() Key { return Key{w.Identity, w.Instance, w.Process, w.Worker, w.Plugin} }
@@ -63,12 +65,16 @@ type Registry struct {
 	order   *list.List            // guarded by mu; of *Worker, who was silent the longest first
 	of      map[string]int        // guarded by mu; workers by identity
 	reports uint64                // guarded by mu
-	refused uint64                // guarded by mu
+	// admitted has for each identity that reports what take wants; guarded by mu.
+	admitted map[string]time.Time
+	refused  uint64 // guarded by mu
 }
 
 // New returns a Registry that knows nobody. now is a clock such as time.Now.
 func New(now func() time.Time) *Registry {
-	return &Registry{now: now, begun: now(), workers: map[Key]*list.Element{}, order: list.New(), of: map[string]int{}}
+	return &Registry{
+		now: now, begun: now(), workers: map[Key]*list.Element{}, order: list.New(), of: map[string]int{}, admitted: map[string]time.Time{},
+	}
 }
 
 // Complete reports whether all workers that there are had the time to report
@@ -76,7 +82,7 @@ func New(now func() time.Time) *Registry {
 func (r *Registry) Complete() bool { return r.now().Sub(r.begun) >= pushapi.Lease }
 
 // Report takes in what a worker of an identity says; alone says that this is of
-// one proxy. The error is ErrFull.
+// one proxy. The error is ErrFull or a *LimitedError.
 func (r *Registry) Report(identity string, alone bool, report pushapi.Report) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -85,7 +91,13 @@ func (r *Registry) Report(identity string, alone bool, report pushapi.Report) er
 	r.reports++
 	w := &Worker{Identity: identity, Report: report, First: now, Seen: now}
 	if e, ok := r.workers[w.key()]; ok {
-		w.First = e.Value.(*Worker).First
+		before := e.Value.(*Worker)
+		next, err := take(before.next, now, pushapi.MinReportInterval)
+		if err != nil {
+			r.refused++
+			return err
+		}
+		w.First, w.next = before.First, next
 		e.Value = w // never changed in place: Live hands them out
 		r.order.MoveToBack(e)
 		return nil

@@ -225,7 +225,7 @@ func (s *Server) newPublisher() (*publish.Publisher, error) {
 		Logger:    s.config.Logger,
 		Sinks:     append([]publish.Sink{s.push}, s.config.Sinks...),
 		Observe:   s.metrics.compiled,
-	})
+	}), nil
 }
 
 func (s *Server) devIssuer() ([]policydata.Issuer, error) {
