@@ -294,3 +294,41 @@ func TestSameVersionMadeAnew(t *testing.T) {
 		t.Errorf("%d snapshots from the host", n)
 	}
 }
+
+// Two hosts behind one name, of which each has another key of those that are
+// trusted: each answer is of the same version, and never what was asked for.
+func TestHostsThatDisagree(t *testing.T) {
+	t.Parallel()
+	fl := newFleet(t, 1, nil)
+	one, other := generation(t, fl.f, 1, 7), generation(t, fl.f, 1, 7)
+	fl.publish(one)
+	fl.enforce("1.7")
+	tag := func(snapshot []byte) string {
+		mark, _ := policydata.Mark(snapshot)
+		return pushapi.Version{Epoch: 1, Generation: 7}.ETag(mark)
+	}
+	if tag(one) == tag(other) {
+		t.Fatal("both are signed alike")
+	}
+	before := len(fl.asked())
+	fl.answers(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("If-None-Match") == tag(one) {
+			send(w, pushapi.SnapshotType, tag(other), other, false)
+			return
+		}
+		send(w, pushapi.SnapshotType, tag(one), one, false)
+	})
+	fl.await("polls", func() error {
+		if len(fl.asked()) < before+3 {
+			return errors.New("too few")
+		}
+		return nil
+	})
+	fl.keep("1.7", 500*time.Millisecond)
+	if n := len(fl.asked()) - before; n > 10 {
+		t.Errorf("asked %d times", n)
+	}
+	fl.answers(nil)
+	fl.publish(generation(t, fl.f, 1, 8))
+	fl.enforce("1.8")
+}
