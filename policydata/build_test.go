@@ -210,23 +210,22 @@ func TestBuildMergesRepetitions(t *testing.T) {
 // Whoever may choose names can choose them so that they collide with some seeds.
 // That must not keep anybody's policy from being published.
 func TestNamesThatCollide(t *testing.T) {
-	const seeds, each, slots = 64, 135, 1 << 15
-	var tails []string
-	for i := 0; len(tails) < each; i++ {
-		if tail := fmt.Sprintf("%x", i); hashText(0, "@"+tail)%slots < 6 {
-			tails = append(tails, tail)
-		}
-	}
+	const seeds, each, slots = 16, 135, 1 << 13
 	var claims []string
-	for seed := range byte(seeds) {
-		for _, tail := range tails {
-			// The seed is mixed in as the first byte is.
-			claims = append(claims, string(rune('@'^seed))+tail)
+	for seed := range uint32(seeds) {
+		for i, n := 0, 0; n < each; i++ {
+			if name := fmt.Sprintf("%d-%x", seed, i); hashText(seed, name)%slots < 6 {
+				claims = append(claims, name)
+				n++
+			}
 		}
 	}
 	src := everyone(nil)
 	src.Roles = []Role{{Name: "r", Claims: claims}}
 	s := load(t, src)
+	if got := s.section[secClaimIndex].count; got != slots {
+		t.Fatalf("%d slots: the names are made for %d", got, slots)
+	}
 	if seed := s.field(secSeeds, seedClaims, 0); seed < seeds {
 		t.Errorf("seed %d finds all names: they don't collide", seed)
 	}
@@ -235,6 +234,61 @@ func TestNamesThatCollide(t *testing.T) {
 			t.Fatalf("%q is not found", c)
 		}
 	}
+}
+
+// Texts with the same hash by one seed have it by no other (some are tried): who would block all
+// seeds must find such texts for each.
+func TestCollisionsAreOfOneSeed(t *testing.T) {
+	names := sameHash(2 * maxProbes)
+	if len(names) <= maxProbes {
+		t.Fatalf("%d names: too few", len(names))
+	}
+	seen := map[uint32]bool{}
+	for _, n := range names {
+		seen[hashText(0, n)] = true
+	}
+	if len(seen) != 1 {
+		t.Fatalf("%d hashes by the seed 0: they don't collide", len(seen))
+	}
+	for seed := uint32(17); seed < maxSeeds; seed += 17 {
+		clear(seen)
+		for _, n := range names {
+			seen[hashText(seed, n)] = true
+		}
+		if len(seen) < maxProbes {
+			t.Fatalf("seed %d: %d hashes of %d names", seed, len(seen), len(names))
+		}
+	}
+}
+
+// sameHash returns up to n names of one hash by the seed 0: halves that meet in
+// the middle, from the beginning forward and from the end backward.
+func sameHash(n int) (names []string) {
+	const prime, inverse, end = 16777619, 899433627, 1
+	const letters = "abcdefghijklmnopqrstuvwxyzABCDEF"
+	const halves = 1 << 20 // of 4 letters
+	forward := make(map[uint32]uint32, halves)
+	for i := range uint32(halves) {
+		h := uint32(2166136261)
+		for k := range 4 {
+			h = (h ^ uint32(letters[i>>(5*k)&31])) * prime
+		}
+		forward[h] = i
+	}
+	for i := uint32(0); i < halves && len(names) < n; i++ {
+		h := uint32(end)
+		for k := 3; k >= 0; k-- {
+			h = h*inverse ^ uint32(letters[i>>(5*k)&31])
+		}
+		if j, ok := forward[h]; ok {
+			var name [8]byte
+			for k := range 4 {
+				name[k], name[4+k] = letters[j>>(5*k)&31], letters[i>>(5*k)&31]
+			}
+			names = append(names, string(name[:]))
+		}
+	}
+	return names
 }
 
 // Whoever may choose paths can choose them so that their edges collide with some

@@ -162,7 +162,8 @@
 // record stands in the first slot that is free at or behind its place, wrapping
 // around; its place is the lowest bits of its hash. A free slot is none in all its
 // fields. At most 128 slots are looked at. The hash of a text is FNV-1a (offset
-// basis 2166136261 xor the table's seed, prime 16777619), then mixed. That of an
+// basis 2166136261) with, as its prime, 16777619 xor twice the table's seed mixed,
+// then mixed itself (the seed 0 stays 0, so it is the usual prime). That of an
 // edge is the hash of the node that it leads to: the root's is 0; that of a node
 // behind a literal is mixed from the hash of the segment's text xor p times
 // 0x9E3779B1, where p is the hash of its parent; behind a wildcard it is p times

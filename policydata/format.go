@@ -211,11 +211,14 @@ const maxProbes = 128
 // maxSeeds is how many seeds Build tries for a hash table.
 const maxSeeds = 1 << 16
 
-// hashText is FNV-1a with a seed, finished so that low bits are well mixed.
+// hashText is FNV-1a, finished so that low bits are well mixed. Its prime becomes
+// another odd number by the seed, so that texts which collide by one seed do not
+// by the next. If it began with the seed instead, no more than its lowest byte
+// would count: bytes are combined with the lowest byte of what was before.
 func hashText(seed uint32, s string) uint32 {
-	h := 2166136261 ^ seed
+	h, factor := uint32(2166136261), 16777619^mix(seed)<<1
 	for i := 0; i < len(s); i++ {
-		h = (h ^ uint32(s[i])) * 16777619
+		h = (h ^ uint32(s[i])) * factor
 	}
 	return mix(h)
 }

@@ -118,42 +118,52 @@ func TestNewConfigurations(t *testing.T) {
 func TestSnapshotsThatAreRefused(t *testing.T) {
 	t.Parallel()
 	fl := newFleet(t, 2, nil)
-	fl.publish(generation(t, fl.f, 2, 7))
-	fl.enforce("2.7")
-	foreign := fl.f.ForeignConfig(t, false, at(2, 8)).Snapshot
-	flipped := bytes.Clone(generation(t, fl.f, 2, 8))
-	flipped[len(flipped)/2] ^= 1
-	for _, tt := range []struct {
-		name, version, reason string
-		snapshot              []byte
+	good := func(epoch, n uint64) []byte { return generation(t, fl.f, epoch, n) }
+	foreign := func(epoch, n uint64) []byte { return fl.f.ForeignConfig(t, false, at(epoch, n)).Snapshot }
+	flipped := func(epoch, n uint64) []byte {
+		b := good(epoch, n)
+		b[len(b)/2] ^= 1
+		return b
+	}
+	const next = 10 // of each case
+	for i, tt := range []struct {
+		name     string
+		epoch, n uint64 // of what is refused
+		make     func(epoch, n uint64) []byte
+		reason   string
 	}{
-		{"an older generation", "2.6", "older", generation(t, fl.f, 2, 6)},
-		{"an older epoch", "1.99", "older", generation(t, fl.f, 1, 99)},
-		{"signed by another", "2.8", "signature", foreign},
-		{"a bit flipped", "2.8", "signature", flipped},
-		{"a feature that is not known", "2.8", "bad snapshot", resigned(fl, 2, 8)},
+		{"an older generation", 2, next - 1, good, "older"},
+		{"an older epoch", 1, 99, good, "older"},
+		{"signed by another", 2, next + 1, foreign, "signature"},
+		{"a bit flipped", 2, next + 1, flipped, "signature"},
+		{"a feature that is not known", 2, next + 1, func(epoch, n uint64) []byte { return resigned(fl, epoch, n) }, "bad snapshot"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			before := fl.metric("snapshots_refused")
-			fl.set(func() { fl.snapshot, fl.version = tt.snapshot, parse(t, tt.version) })
-			for _, r := range fl.reported("refused", 1, func(r *report) bool { return r.Refused == tt.version && strings.Contains(r.Reason, tt.reason) }) {
-				if r.Enforced != "2.7" {
+			current, n := version(2, next*uint64(i+1)), tt.n
+			if tt.epoch == 2 {
+				n += next * uint64(i)
+			}
+			fl.publish(generation(t, fl.f, 2, next*uint64(i+1)))
+			fl.enforce(current)
+			fl.reported("recovered", 2, func(r *report) bool { return r.Enforced == current && r.Refused == "" && r.Reason == "" })
+			before, bad := fl.metric("snapshots_refused"), version(tt.epoch, n)
+			fl.set(func() { fl.snapshot, fl.version = tt.make(tt.epoch, n), parse(t, bad) })
+			for _, r := range fl.reported("refused", 1, func(r *report) bool { return r.Refused == bad && strings.Contains(r.Reason, tt.reason) }) {
+				if r.Enforced != current {
 					t.Errorf("%+v", r)
 				}
 			}
 			fl.await("told", func() error {
 				all := fl.asked()
-				if got := all[len(all)-1].FormValue("refused"); got != tt.version && !slices.ContainsFunc(all[len(all)-3:], func(r *http.Request) bool { return r.FormValue("refused") == tt.version }) {
+				if got := all[len(all)-1].FormValue("refused"); got != bad && !slices.ContainsFunc(all[len(all)-3:], func(r *http.Request) bool { return r.FormValue("refused") == bad }) {
 					return fmt.Errorf("refused=%s", got)
 				}
 				return nil
 			})
-			fl.keep("2.7", 500*time.Millisecond)
+			fl.keep(current, 500*time.Millisecond)
 			if n := fl.metric("snapshots_refused") - before; n != 1 {
 				t.Errorf("refused %d times", n)
 			}
-			fl.publish(generation(t, fl.f, 2, 7))
-			fl.reported("recovered", 2, func(r *report) bool { return r.Refused == "" && r.Reason == "" })
 		})
 	}
 	fl.publish(generation(t, fl.f, 3, 1))
@@ -293,4 +303,42 @@ func TestSameVersionMadeAnew(t *testing.T) {
 	if n := fl.metric("snapshots_polled"); n < 4 {
 		t.Errorf("%d snapshots from the host", n)
 	}
+}
+
+// Two hosts behind one name, of which each has another key of those that are
+// trusted: each answer is of the same version, and never what was asked for.
+func TestHostsThatDisagree(t *testing.T) {
+	t.Parallel()
+	fl := newFleet(t, 1, nil)
+	one, other := generation(t, fl.f, 1, 7), generation(t, fl.f, 1, 7)
+	fl.publish(one)
+	fl.enforce("1.7")
+	tag := func(snapshot []byte) string {
+		mark, _ := policydata.Mark(snapshot)
+		return pushapi.Version{Epoch: 1, Generation: 7}.ETag(mark)
+	}
+	if tag(one) == tag(other) {
+		t.Fatal("both are signed alike")
+	}
+	before := len(fl.asked())
+	fl.answers(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("If-None-Match") == tag(one) {
+			send(w, pushapi.SnapshotType, tag(other), other, false)
+			return
+		}
+		send(w, pushapi.SnapshotType, tag(one), one, false)
+	})
+	fl.await("polls", func() error {
+		if len(fl.asked()) < before+3 {
+			return errors.New("too few")
+		}
+		return nil
+	})
+	fl.keep("1.7", 500*time.Millisecond)
+	if n := len(fl.asked()) - before; n > 10 {
+		t.Errorf("asked %d times", n)
+	}
+	fl.answers(nil)
+	fl.publish(generation(t, fl.f, 1, 8))
+	fl.enforce("1.8")
 }

@@ -1,6 +1,7 @@
 package authorize_test
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -11,9 +12,11 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
+	"weak"
 
 	"sallyport/policydata"
 	"sallyport/policydata/authorize"
@@ -518,5 +521,30 @@ func TestAnEngineThatIsReplacedCachesOn(t *testing.T) {
 	}
 	if verified != 2 {
 		t.Errorf("one token was verified %d times by two engines", verified)
+	}
+}
+
+// A token stays in the cache for hours. It must not keep the snapshot under which
+// it was verified: a proxy gets many in that time, of megabytes each.
+func TestCachedTokensDoNotKeepTheirSnapshot(t *testing.T) {
+	body := must(policydata.Build(source()))
+	load := func() (*authorize.Engine, weak.Pointer[byte]) {
+		b := policydata.AppendSignature(bytes.Clone(body), "", nil)
+		s := must(policydata.Load(b, func(_, _ []byte) error { return nil }))
+		return must(authorize.New(s, authorize.TokenSource{})), weak.Make(&b[0])
+	}
+	r := get("/private", bearer(sign(t, "kc", nil)))
+	before, kept := load()
+	before.CacheTokens(nil)
+	first := before.Authorize(r, now).Reason
+	after, _ := load()
+	after.CacheTokens(before)
+	before = nil
+	runtime.GC()
+	if kept.Value() != nil {
+		t.Error("the snapshot before is still in memory")
+	}
+	if second := after.Authorize(r, now).Reason; second != first {
+		t.Errorf("%v, then %v", first, second)
 	}
 }

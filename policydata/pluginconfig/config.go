@@ -112,6 +112,10 @@ func parseJSON(text string, snapshot []byte) (Config, error) {
 		}
 		return err == nil
 	})
+	// These are parts of the text, which may have a whole snapshot.
+	for _, s := range []*string{&c.TokenHeader, &c.TokenCookie, &c.HostCluster, &c.HostAuthority} {
+		*s = strings.Clone(*s)
+	}
 	if err == nil && c.Snapshot != nil && len(c.TrustedKeys) == 0 {
 		err = errors.New("plugin configuration: trusted_keys: at least one key is required with a snapshot")
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -196,4 +197,27 @@ func Example() {
 	c := pluginconfig.Config{TrustedKeys: [][]byte{[]byte("key")}, TokenHeader: "x-token"}
 	fmt.Println(string(c.AppendJSON(nil)))
 	// Output: {"trusted_keys":["a2V5"],"token":{"header":"x-token"}}
+}
+
+// A configuration is kept for good; its snapshot, once there is a newer one, not.
+func TestConfigurationDoesNotKeepItsText(t *testing.T) {
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	const size = 16 << 20
+	before := heap()
+	c, err := pluginconfig.Parse((&pluginconfig.Config{
+		TrustedKeys: [][]byte{{1}}, Snapshot: make([]byte, size), TokenHeader: "x-token", HostCluster: "host", HostAuthority: "name",
+	}).AppendJSON(nil))
+	if err != nil || len(c.Snapshot) != size {
+		t.Fatal(err)
+	}
+	c.Snapshot = nil
+	if after := heap(); after > before+size/2 {
+		t.Errorf("%d bytes are still in memory", after-before)
+	}
+	runtime.KeepAlive(c)
 }

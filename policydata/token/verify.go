@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/tidwall/gjson"
 
@@ -77,7 +78,10 @@ func parseIssuer(source *policydata.Issuer) (*issuer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &issuer{Issuer: *source, keyring: keyring{keys: keys, algorithms: algorithms}}, nil
+	i := &issuer{Issuer: *source, keyring: keyring{keys: keys, algorithms: algorithms}}
+	// What a token is remembered with outlives the snapshot that these are part of.
+	i.Name, i.Issuer.Issuer = strings.Clone(i.Name), strings.Clone(i.Issuer.Issuer)
+	return i, nil
 }
 
 // Claims are the claims of a token that passed all checks. The zero Claims are

@@ -34,11 +34,8 @@ type feed struct {
 	poller   poller
 }
 
-// join adds a plugin with its first snapshot to the feed of its settings.
+// join adds a plugin to the feed of its settings.
 func (vm *vmContext) join(p *pluginContext, now int64) {
-	if !p.enforcer.config.Poll {
-		return
-	}
 	key := feedKey(p.name, &p.enforcer.config)
 	f := vm.feeds[key]
 	if f == nil {
@@ -47,10 +44,27 @@ func (vm *vmContext) join(p *pluginContext, now int64) {
 	}
 	p.feed = f
 	f.plugins = insert(f.plugins, p)
-	if s := p.enforcer.loaded; s.snapshot != nil {
-		for _, other := range f.plugins {
-			if other != p && older(other.enforcer.snapshot, s.snapshot) {
-				_ = other.swap(s) // it stays with what it has
+}
+
+// enlist adds a plugin that can reach a host to those of the VM.
+func (vm *vmContext) enlist(p *pluginContext, now int64) {
+	vm.plugins = insert(vm.plugins, p)
+	if p.enforcer.config.Poll {
+		vm.join(p, now)
+	}
+	vm.level(p.name)
+}
+
+// level puts the newest snapshot that plugins of a name have in force in all of
+// them that trust its key. Otherwise listeners that the proxy drains, or has not
+// configured anew, would go on with an older one, while what is reported is the
+// newest.
+func (vm *vmContext) level(name string) {
+	for _, from := range vm.plugins {
+		for _, to := range vm.plugins {
+			s := from.enforcer.loaded
+			if from.name == name && to.name == name && older(to.enforcer.snapshot, s.snapshot) && to.enforcer.keys.contain(s.signer) {
+				_ = to.swap(s) // it stays with what it has
 			}
 		}
 	}
@@ -67,13 +81,9 @@ func newFeed(vm *vmContext, key string, now int64) *feed {
 
 // look finds out which plugins the proxy has still, beside p. It tells nobody:
 // the call that would say so costs every request something.
-func (vm *vmContext) look(p *pluginContext) {
+func (vm *vmContext) look(p *pluginContext, now int64) {
 	if !slices.Contains(vm.plugins, p) { // it was not there when another looked
-		vm.plugins = insert(vm.plugins, p)
-		if p.feed != nil {
-			p.feed.plugins = insert(p.feed.plugins, p)
-			vm.feeds[p.feed.key] = p.feed
-		}
+		vm.enlist(p, now)
 	}
 	if len(vm.plugins) == 1 {
 		return
@@ -131,6 +141,7 @@ func (f *feed) take(s loaded, from string) error {
 			return err
 		}
 	}
+	f.vm.level(f.driver().name)
 	f.vm.reporter(f.driver().name).enforces()
 	proxywasm.LogInfo("sallyport: enforcing snapshot " + version(s.snapshot) + ", " + from)
 	return nil

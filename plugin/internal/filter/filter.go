@@ -93,7 +93,7 @@ func (p *pluginContext) OnPluginStart(int) (status types.OnPluginStartStatus) {
 		p.vm.reporter(p.name).refuses(claimed, err.Error())
 		return types.OnPluginStartStatusFailed
 	}
-	proxywasm.LogInfo("sallyport: enforcing snapshot " + version(next.snapshot))
+	proxywasm.LogInfo("sallyport: enforcing snapshot " + version(p.enforcer.snapshot))
 	return types.OnPluginStartStatusOK
 }
 
@@ -114,8 +114,7 @@ func (p *pluginContext) start(e *enforcer) error {
 	if p.vm.self.badToken {
 		proxywasm.LogError("sallyport: " + pushapi.TokenVariable + " is no token: it is not sent")
 	}
-	p.vm.plugins = insert(p.vm.plugins, p)
-	p.vm.join(p, e.since)
+	p.vm.enlist(p, e.since)
 	return nil
 }
 
@@ -132,7 +131,7 @@ func (p *pluginContext) OnTick() {
 // work does what is due for the plugins of p's name. Each part is done by one of
 // them.
 func (vm *vmContext) work(p *pluginContext, now int64) {
-	vm.look(p)
+	vm.look(p, now)
 	if p.feed != nil && p.feed.driver() == p {
 		p.feed.step(now)
 	}

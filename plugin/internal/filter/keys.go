@@ -184,11 +184,12 @@ func (p *pluginContext) reviewAll(millis int64, ok bool) {
 }
 
 // newest is by what requests that wait are decided: what is in force under the
-// plugin's name, if that is this plugin with another snapshot. What has other
+// plugin's name, if that is this plugin with a newer snapshot. What has other
 // settings may be another plugin of the same name, and its decision would be that
 // of another listener.
 func (p *pluginContext) newest() *enforcer {
-	if last := p.vm.lastGood[p.name]; last.continues(p.enforcer) {
+	last := p.vm.lastGood[p.name]
+	if older(p.enforcer.snapshot, last.snapshot) && last.continues(p.enforcer) {
 		return last
 	}
 	return p.enforcer

@@ -162,7 +162,9 @@ func (f *feed) answer(call *pollCall, r *response) {
 		return
 	}
 	f.succeeded(call, news, now)
-	f.ask(now)
+	if call.owner == f.driver() { // else the answer would be lost with the owner
+		f.ask(now)
+	}
 }
 
 // succeeded notes that the host has answered. Answers without news that come at

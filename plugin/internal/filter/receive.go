@@ -10,7 +10,8 @@ import (
 )
 
 // receive takes the snapshot or the delta in an answer. It reports whether
-// something else is in force now.
+// something newer is in force now. The same version made anew is taken, but is no
+// news: hosts that disagree about it would give one answer after the other.
 func (f *feed) receive(call *pollCall, r *response, now int64) (news bool, err error) {
 	etag := r.header("etag")
 	if f.poller.refused.has(etag, now) {
@@ -24,7 +25,7 @@ func (f *feed) receive(call *pollCall, r *response, now int64) (news bool, err e
 	if err != nil {
 		return false, err
 	}
-	current := &f.driver().enforcer.loaded
+	current := f.driver().enforcer.loaded
 	s, err := load(raw, f.driver().enforcer.keys)
 	if err == nil && s.version() == current.version() && s.mark == current.mark {
 		return false, nil
@@ -37,12 +38,13 @@ func (f *feed) receive(call *pollCall, r *response, now int64) (news bool, err e
 		return false, errRefused
 	}
 	f.received()
-	return true, nil
+	return older(current.snapshot, s.snapshot), nil
 }
 
 // takeDelta takes the snapshot to which a delta leads. What does not, is not
 // refused: the whole snapshot may still be good.
 func (f *feed) takeDelta(call *pollCall, r *response) (news bool, err error) {
+	current := f.driver().enforcer.snapshot
 	raw, err := f.applied(call, r)
 	if err == nil {
 		var s loaded
@@ -57,7 +59,7 @@ func (f *feed) takeDelta(call *pollCall, r *response) (news bool, err error) {
 	}
 	f.driver().enforcer.metrics.pushed(pushDeltas)
 	f.received()
-	return true, nil
+	return older(current, f.driver().enforcer.snapshot), nil
 }
 
 // received forgets what was refused before.

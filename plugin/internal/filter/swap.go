@@ -93,7 +93,8 @@ func (p *pluginContext) swap(s loaded) error {
 		return err
 	}
 	p.enforcer = next
-	if last := p.vm.lastGood[p.name]; last == before || last == nil || older(last.snapshot, s.snapshot) {
+	// Of plugins with one snapshot the one that was there first stays.
+	if last := p.vm.lastGood[p.name]; last == before || !older(s.snapshot, last.snapshot) && s.mark != last.mark {
 		p.vm.lastGood[p.name] = next
 	}
 	protect(func() { next.metrics.generation(s.snapshot) }) // what can't be shown is in force all the same
