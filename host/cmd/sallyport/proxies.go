@@ -118,7 +118,7 @@ func printProxies(w io.Writer, page api.ProxyPage) error {
 		return err
 	}
 	if !page.Complete {
-		if _, err := fmt.Fprintln(w, "the host has just started: not all proxies may have reported yet"); err != nil {
+		if _, err := fmt.Fprintf(w, "%s: there may be workers that are not known\n", printable(page.Incomplete)); err != nil {
 			return err
 		}
 	}

@@ -111,7 +111,7 @@ func printLaggards(w io.Writer, version pushapi.Version, wait time.Duration, pag
 		fmt.Fprintf(&out, "  and %d more; sallyport proxies shows all\n", named-maxNamed)
 	}
 	if !page.Complete {
-		fmt.Fprintf(&out, "the host started less than %s ago, and others may not have reported yet\n", pushapi.Lease)
+		fmt.Fprintf(&out, "%s: there may be workers that are not known\n", printable(page.Incomplete))
 	}
 	_, err := io.WriteString(w, out.String())
 	return err

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
@@ -163,11 +164,14 @@ func (a *api) report(w http.ResponseWriter, r *http.Request, p proxyauth.Princip
 	}
 	report, err := fleet.Parse(body)
 	if err != nil {
+		a.Proxies.Fleet.Missed(p.Identity, err)
 		fail(w, http.StatusBadRequest, err.Error())
 		return
 	}
 	if !p.SpeaksFor(report.Instance) {
-		fail(w, http.StatusForbidden, "this token is of the instance "+strconv.Quote(p.Instance)+" alone")
+		err := fmt.Errorf("this token is of the instance %q alone", p.Instance)
+		a.Proxies.Fleet.Missed(p.Identity, err)
+		fail(w, http.StatusForbidden, err.Error())
 		return
 	}
 	if p.Instance != "" {
