@@ -143,16 +143,10 @@ func (a *api) sendSnapshot(w http.ResponseWriter, control *http.ResponseControll
 	}
 	a.polls.WithLabelValues(kind).Inc()
 	a.polledBytes.Add(float64(len(answer.Body)))
-	// Whoever reads slowly keeps a place no longer than this. The connection's
-	// next answer has its own time again.
+	// Whoever reads slowly keeps a place no longer than this.
 	_ = control.SetWriteDeadline(time.Now().Add(sendTimeout))
 	w.WriteHeader(status)
-	if _, err := w.Write(answer.Body); err != nil {
-		return // a client that went away is no error of ours
-	}
-	if control.Flush() == nil {
-		_ = control.SetWriteDeadline(time.Time{})
-	}
+	_, _ = w.Write(answer.Body) // a client that went away is no error of ours
 }
 
 // report takes in what a worker says of itself, see package pushapi.

@@ -106,7 +106,7 @@ func (r *Registry) miss(identity string, why error, now time.Time) {
 	if identity != "" {
 		of = " of " + identity
 	}
-	r.missed, r.since = "a report"+of+" was refused: "+clip(why.Error(), pushapi.MaxReasonBytes), now
+	r.missed, r.since = "a report"+of+" was refused: "+pushapi.Clip(why.Error(), pushapi.MaxReasonBytes), now
 }
 
 // Report takes in what a worker of an identity says; alone says that this is of

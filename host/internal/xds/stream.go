@@ -10,6 +10,8 @@ import (
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"sallyport/policydata/pushapi"
 )
 
 // discoveryStream is what the streams of ECDS and of ADS have in common.
@@ -44,7 +46,7 @@ func (s *Server) serveStream(g discoveryStream, typeURL string) error {
 		p.status.Address = from.Addr.String()
 	}
 	p.status.Identity, p.only = s.proxy(g.Context())
-	p.status.Node = clip(p.only, maxNodeBytes)
+	p.status.Node = pushapi.Clip(p.only, maxNodeBytes)
 	s.open(p)
 	defer s.close(p)
 
