@@ -187,6 +187,9 @@ func TestReportsAreListed(t *testing.T) {
 	}
 	wantProblem(t, f.report("", "{}"), http.StatusBadRequest, "is missing")
 	wantProblem(t, f.report("", strings.Repeat(" ", 9000)), http.StatusRequestEntityTooLarge, "8192")
+	if m := f.metrics(t); !strings.Contains(m, "\nsallyport_reports_total 4\n") || !strings.Contains(m, "\nsallyport_reports_refused_total 1\n") {
+		t.Error("the report that was refused is not counted")
+	}
 
 	page := f.proxyPage(t, "")
 	if page.Published != "1.1" || page.Wanted != "1.1" || page.Complete || len(page.Results) != 3 ||
@@ -283,6 +286,9 @@ func TestProxiesProveWhoTheyAre(t *testing.T) {
 	}
 	if w := f.do(byToken(http.MethodPost, pushapi.KeysPath, "", "{}")); w.Code != http.StatusUnauthorized {
 		t.Errorf("keys by nobody: %d", w.Code)
+	}
+	if !strings.Contains(f.metrics(t), "\nsallyport_reports_refused_total 1\n") {
+		t.Error("the report for another is not counted")
 	}
 	list := f.proxyPage(t, "").Results
 	if len(list) != 2 || list[0].Identity != "fleet:prod" || list[1].Identity != "proxy:edge-1" || list[1].Instance != "edge-1" {

@@ -139,10 +139,41 @@ func TestARegistryIsCompleteAfterALease(t *testing.T) {
 	c := newClock()
 	r := New(c.now)
 	c.t = c.t.Add(pushapi.Lease - 1)
-	before := r.Complete()
+	before := r.Incomplete()
 	c.t = c.t.Add(1)
-	if before || !r.Complete() {
-		t.Errorf("before %t, then %t", before, r.Complete())
+	if before != "the host started less than 15s ago" || r.Incomplete() != "" {
+		t.Errorf("before %q, then %q", before, r.Incomplete())
+	}
+}
+
+func TestARegistryThatRefusedAReportIsNotCompleteForALease(t *testing.T) {
+	for name, tt := range map[string]struct {
+		refuse func(r *Registry)
+		want   string
+	}{
+		"too many workers": {func(r *Registry) {
+			for i := range MaxWorkersOfProxy + 1 {
+				_ = r.Report("proxy:a", true, worker("a", 1, i, 1))
+			}
+		}, "a report of proxy:a was refused: too many workers report"},
+		"one not understood": {func(r *Registry) {
+			r.Missed("", errors.New("worker: want 32 hex digits"))
+		}, "a report was refused: worker: want 32 hex digits"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newClock()
+			r := New(c.now)
+			c.t = c.t.Add(pushapi.Lease)
+			tt.refuse(r)
+			c.t = c.t.Add(pushapi.Lease - 1)
+			if got := r.Incomplete(); got != tt.want {
+				t.Errorf("%q, want %q", got, tt.want)
+			}
+			c.t = c.t.Add(1)
+			if got := r.Incomplete(); got != "" {
+				t.Errorf("after a lease: %q", got)
+			}
+		})
 	}
 }
 

@@ -48,7 +48,8 @@ func (r *Registry) Admit(identity string) error {
 	rate := max(leastRate, perWorker*r.of[identity])
 	next, err := take(r.admitted[identity], now, time.Second/time.Duration(rate))
 	if err != nil {
-		r.refused++
+		r.reports++
+		r.miss(identity, err, now) // of whom is not read, so it may be somebody's first
 		return err
 	}
 	if len(r.admitted) >= maxAdmitted {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"container/list"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -67,7 +68,9 @@ type Registry struct {
 	reports uint64                // guarded by mu
 	// admitted has for each identity that reports what take wants; guarded by mu.
 	admitted map[string]time.Time
-	refused  uint64 // guarded by mu
+	refused  uint64    // guarded by mu
+	missed   string    // guarded by mu; why the last report was refused, "": none was
+	since    time.Time // guarded by mu; when that was
 }
 
 // New returns a Registry that knows nobody. now is a clock such as time.Now.
@@ -77,9 +80,40 @@ func New(now func() time.Time) *Registry {
 	}
 }
 
-// Complete reports whether all workers that there are had the time to report
-// since the host began.
-func (r *Registry) Complete() bool { return r.now().Sub(r.begun) >= pushapi.Lease }
+// Incomplete says why there may be workers that are not known, "" if all that
+// there are had the time to report: for a lease after the host has begun, and
+// after a report of theirs was refused.
+func (r *Registry) Incomplete() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.now()
+	switch {
+	case now.Sub(r.begun) < pushapi.Lease:
+		return fmt.Sprintf("the host started less than %s ago", pushapi.Lease)
+	case r.missed != "" && now.Sub(r.since) < pushapi.Lease:
+		return r.missed
+	}
+	return ""
+}
+
+// Missed notes that a report of an identity was refused, so that a worker may be
+// unknown that enforces something.
+func (r *Registry) Missed(identity string, why error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.reports++
+	r.miss(identity, why, r.now())
+}
+
+// miss is Missed with mu locked.
+func (r *Registry) miss(identity string, why error, now time.Time) {
+	r.refused++
+	of := ""
+	if identity != "" {
+		of = " of " + identity
+	}
+	r.missed, r.since = "a report"+of+" was refused: "+pushapi.Clip(why.Error(), pushapi.MaxReasonBytes), now
+}
 
 // Report takes in what a worker of an identity says; alone says that this is of
 // one proxy. The error is ErrFull or a *LimitedError.
@@ -107,7 +141,7 @@ func (r *Registry) Report(identity string, alone bool, report pushapi.Report) er
 		most = MaxWorkersOfProxy
 	}
 	if r.order.Len() >= MaxWorkers || r.of[identity] >= most {
-		r.refused++
+		r.miss(identity, ErrFull, now)
 		return ErrFull
 	}
 	r.workers[w.key()] = r.order.PushBack(w)

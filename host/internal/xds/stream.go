@@ -9,6 +9,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
+
+	"sallyport/policydata/pushapi"
 )
 
 // discoveryStream is what the streams of ECDS and of ADS have in common.
@@ -43,7 +45,7 @@ func (s *Server) serveStream(g discoveryStream, typeURL string) error {
 		p.status.Address = from.Addr.String()
 	}
 	p.status.Identity, p.only = s.proxy(g.Context())
-	p.status.Node = clip(p.only, maxNodeBytes)
+	p.status.Node = pushapi.Clip(p.only, maxNodeBytes)
 	s.open(p)
 	defer s.close(p)
 
