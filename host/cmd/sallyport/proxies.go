@@ -28,8 +28,10 @@ func newProxies() *cobra.Command {
 proxy has acknowledged a configuration does not say that it enforces it.
 
 WORKERS has how many of a proxy's workers enforce what is published, ENFORCES the oldest
-version among them, and LAG how many generations that is behind. A proxy whose WORKERS
-are "silent" takes configurations and does not report.`,
+version among them, and LAG how many generations that is behind. A proxy that is "ahead"
+has a version that this host has not published, and takes none of its lower ones: it has
+had another host, or this one's store was put back without sallyport restore. A proxy
+whose WORKERS are "silent" takes configurations and does not report.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := checkForm(output); err != nil {
@@ -168,6 +170,8 @@ func lagOf(p *fleet.Proxy) string {
 	switch {
 	case p.State == fleet.Enforcing:
 		return "-"
+	case p.State == fleet.Ahead:
+		return string(fleet.Ahead)
 	case p.Behind > 0:
 		return strconv.FormatUint(p.Behind, 10)
 	}

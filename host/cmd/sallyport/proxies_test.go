@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"sallyport/host/internal/fleet"
 )
 
 func TestAWatchOutlivesTheHost(t *testing.T) {
@@ -48,5 +50,19 @@ func TestAWatchOutlivesTheHost(t *testing.T) {
 	cancel()
 	if err := watchProxies(cmd, &client{server: host.URL}, formTable, time.Millisecond); err != nil {
 		t.Errorf("interrupted: %v", err)
+	}
+}
+
+func TestWhoIsAheadIsNamed(t *testing.T) {
+	p := fleet.Proxy{
+		Instance: "edge-1", Process: strings.Repeat("0", 32), State: fleet.Ahead, Enforced: "1.9",
+		Workers: []fleet.Status{{Worker: strings.Repeat("a", 32), State: fleet.Ahead, Enforced: "1.9"}, {State: fleet.Enforcing}},
+	}
+	const want = "proxy edge-1: worker aaaaaaaa of process 00000000 enforces 1.9, which this host has not published"
+	if got := laggards(&p); len(got) != 1 || got[0] != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if row := proxyRow(&p); row[2] != "1/2" || row[4] != "ahead" {
+		t.Errorf("%q", row)
 	}
 }

@@ -150,6 +150,8 @@ func laggards(p *fleet.Proxy) (lines []string) {
 		switch w.State {
 		case fleet.Enforcing:
 			continue
+		case fleet.Ahead:
+			what += ", which this host has not published"
 		case fleet.Refusing:
 			what += " and refuses " + w.Refused + ": " + printable(w.Reason)
 		case fleet.Lagging:

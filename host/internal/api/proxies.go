@@ -52,7 +52,7 @@ func (a *api) listProxies(w http.ResponseWriter, r *http.Request) {
 	if a.Proxies.Streams != nil {
 		streams = a.Proxies.Streams()
 	}
-	list := fleet.Proxies(a.Proxies.Fleet.Live(), streams, wanted, a.Now())
+	list := fleet.Proxies(a.Proxies.Fleet.Live(), streams, fleet.Target{Wanted: wanted, Published: published}, a.Now())
 	page := ProxyPage{
 		Published: published.String(), Wanted: wanted.String(),
 		Complete: incomplete == "", Incomplete: incomplete, Summary: fleet.Summarize(list),

@@ -182,26 +182,29 @@ func TestReportsAreListed(t *testing.T) {
 			t.Fatalf("%d %s", w.Code, w.Body)
 		}
 	}
-	if w := f.report("", reportOf("edge-2", aWorker, pushapi.Version{Epoch: 1, Generation: 5})); w.Code != http.StatusNoContent {
-		t.Fatalf("%d %s", w.Code, w.Body)
+	for instance, generation := range map[string]uint64{"edge-2": 5, "edge-3": 1} {
+		if w := f.report("", reportOf(instance, aWorker, pushapi.Version{Epoch: 1, Generation: generation})); w.Code != http.StatusNoContent {
+			t.Fatalf("%d %s", w.Code, w.Body)
+		}
 	}
 	wantProblem(t, f.report("", "{}"), http.StatusBadRequest, "is missing")
 	wantProblem(t, f.report("", strings.Repeat(" ", 9000)), http.StatusRequestEntityTooLarge, "8192")
-	if m := f.metrics(t); !strings.Contains(m, "\nsallyport_reports_total 4\n") || !strings.Contains(m, "\nsallyport_reports_refused_total 1\n") {
+	if m := f.metrics(t); !strings.Contains(m, "\nsallyport_reports_total 5\n") || !strings.Contains(m, "\nsallyport_reports_refused_total 1\n") {
 		t.Error("the report that was refused is not counted")
 	}
 
 	page := f.proxyPage(t, "")
-	if page.Published != "1.1" || page.Wanted != "1.1" || page.Complete || len(page.Results) != 3 ||
-		page.Summary != (fleet.Summary{Proxies: 3, Workers: 3, Enforcing: 2, Lagging: 2, Silent: 1}) {
+	if page.Published != "1.1" || page.Wanted != "1.1" || page.Complete || len(page.Results) != 4 ||
+		page.Summary != (fleet.Summary{Proxies: 4, Workers: 4, Enforcing: 2, Lagging: 3, Silent: 1}) ||
+		page.Results[1].State != fleet.Ahead {
 		t.Errorf("%+v", page)
 	}
 	page = f.proxyPage(t, "?generation=1.6&lagging=true&amount=1&after=edge-1/~")
 	if len(page.Results) != 1 || page.Results[0].Instance != "edge-2" || page.Results[0].Behind != 1 || !page.Pagination.HasMore {
 		t.Errorf("%+v", page)
 	}
-	page = f.proxyPage(t, "?lagging=true&prefix=edge-2")
-	if len(page.Results) != 0 || page.Summary.Proxies != 3 {
+	page = f.proxyPage(t, "?lagging=true&prefix=edge-3")
+	if len(page.Results) != 0 || page.Summary.Proxies != 4 {
 		t.Errorf("%+v", page)
 	}
 	for query, want := range map[string]string{

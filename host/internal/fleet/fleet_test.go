@@ -319,10 +319,11 @@ func TestProxies(t *testing.T) {
 	refusing.Refused, refusing.Reason = v(42), "bad signature"
 	older := worker("e", 5, 1, 7)
 	older.Enforced.Epoch = 0
+	ahead := worker("h", 7, 1, 44)
 	configured := worker("n", 6, 1, 42)
 	configured.Push = pushapi.PushConfiguration
 	report(t, r, "", worker("a", 1, 1, 42), worker("a", 1, 2, 43), worker("b", 2, 1, 42), refusing,
-		worker("c", 3, 1, 41), worker("c", 3, 2, 42), worker("d", 4, 1, 0), older, configured)
+		worker("c", 3, 1, 41), worker("c", 3, 2, 42), worker("d", 4, 1, 0), older, ahead, worker("h", 7, 2, 42), configured)
 	c.t = c.t.Add(3 * time.Second)
 	stream := func(node, address string, subscribed bool) xds.NodeStatus {
 		return xds.NodeStatus{Node: node, Address: address, Subscribed: subscribed, Sent: "1.42", Acked: "1.41", LastSeen: c.t}
@@ -340,7 +341,7 @@ func TestProxies(t *testing.T) {
 		stream("n", "1:1", true), stream("n", "2:2", true), stream("s", "3:3", true), stream("ads", "4:4", false),
 		{Node: "a", Address: "5:5", Identity: "cert:x", Subscribed: true, LastSeen: c.t}, // another a
 	}
-	list := Proxies(r.Live(), streams, v(42), c.t)
+	list := Proxies(r.Live(), streams, Target{Wanted: v(42), Published: v(43)}, c.t)
 	var got []string
 	for _, p := range list {
 		got = append(got, fmt.Sprintf("%s %s%s %d workers %q behind %d refused %q %s seen %d streams %d",
@@ -353,6 +354,7 @@ func TestProxies(t *testing.T) {
 		`c lagging 2 workers "1.41" behind 1 refused ""  seen 3 streams 0`,
 		`d lagging 1 workers "" behind 0 refused ""  seen 3 streams 0`,
 		`e lagging 1 workers "0.7" behind 0 refused ""  seen 3 streams 0`,
+		`h ahead 2 workers "1.42" behind 0 refused ""  seen 3 streams 0`,
 		`n enforcing 1 workers "1.42" behind 0 refused ""  seen 3 streams 2`,
 		`n silent 0 workers "" behind 0 refused ""  seen 0 streams 1`,
 		`s silent 0 workers "" behind 0 refused ""  seen 0 streams 1`,
@@ -362,7 +364,7 @@ func TestProxies(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	summary := Summary{Proxies: 11, Workers: 10, Enforcing: 5, Lagging: 9, Silent: 4}
+	summary := Summary{Proxies: 12, Workers: 12, Enforcing: 6, Lagging: 10, Silent: 4}
 	if got := Summarize(list); got != summary {
 		t.Errorf("%+v", got)
 	}
@@ -410,6 +412,6 @@ func BenchmarkProxies(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		Proxies(r.Live(), nil, v(42), time.Now())
+		Proxies(r.Live(), nil, Target{Wanted: v(42)}, time.Now())
 	}
 }

@@ -15,7 +15,7 @@ type Metrics struct {
 
 var (
 	workersDesc = prometheus.NewDesc("sallyport_workers", "Workers of proxies that report what they enforce.", nil, nil)
-	laggingDesc = prometheus.NewDesc("sallyport_workers_lagging", "Of these, the ones that enforce less than what is published.", nil, nil)
+	laggingDesc = prometheus.NewDesc("sallyport_workers_lagging", "Of these, the ones that enforce something else than what is published.", nil, nil)
 	refusesDesc = prometheus.NewDesc("sallyport_workers_refusing", "Of the lagging, the ones that could not take a snapshot.", nil, nil)
 	reportsDesc = prometheus.NewDesc("sallyport_reports_total", "Reports of workers.", nil, nil)
 	refusedDesc = prometheus.NewDesc("sallyport_reports_refused_total", "Of these, the ones that were refused: too many workers report, or one too often, or what they say is not understood.", nil, nil)
@@ -34,7 +34,7 @@ func (m Metrics) Collect(ch chan<- prometheus.Metric) {
 	live := m.Registry.Live()
 	lagging, refusing := 0, 0
 	for _, w := range live {
-		switch stateOf(w, published) {
+		switch stateOf(w, Target{published, published}) {
 		case Enforcing:
 			continue
 		case Refusing:

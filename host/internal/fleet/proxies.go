@@ -17,12 +17,21 @@ type State string
 // The states; a proxy has the worst of its workers, the last one here.
 const (
 	Enforcing State = "enforcing" // that version, or a later one
+	Ahead     State = "ahead"     // one that this host has not published, and so takes nothing of it
 	Lagging   State = "lagging"   // an older one, or none
 	Refusing  State = "refusing"  // the same, and it could not take a later one
 	Silent    State = "silent"    // it takes configurations and does not report
 )
 
-func (s State) rank() int { return slices.Index([]State{Enforcing, Lagging, Refusing, Silent}, s) }
+func (s State) rank() int {
+	return slices.Index([]State{Enforcing, Ahead, Lagging, Refusing, Silent}, s)
+}
+
+// Target is what workers are measured by.
+type Target struct {
+	Wanted    pushapi.Version
+	Published pushapi.Version // zero: none is
+}
 
 // Proxy is what is known of one process of a proxy.
 type Proxy struct {
@@ -79,9 +88,8 @@ type Stream struct {
 
 // Proxies returns what is known of proxies at a time, by what their workers have
 // reported (see Registry.Live) and by the streams on which they take
-// configurations, against the version that is wanted. It is in the order of
-// Proxy.Offset.
-func Proxies(live []*Worker, streams []xds.NodeStatus, wanted pushapi.Version, now time.Time) []Proxy {
+// configurations. It is in the order of Proxy.Offset.
+func Proxies(live []*Worker, streams []xds.NodeStatus, target Target, now time.Time) []Proxy {
 	connected := connections(streams, now)
 	var list []Proxy
 	configured := map[Key]int{} // processes that xDS configures, by identity and instance
@@ -91,7 +99,7 @@ func Proxies(live []*Worker, streams []xds.NodeStatus, wanted pushapi.Version, n
 		if n < 0 {
 			n = len(live)
 		}
-		p := proxyOf(live[:n], wanted, now)
+		p := proxyOf(live[:n], target, now)
 		node := Key{Identity: k.Identity, Instance: k.Instance}
 		if slices.ContainsFunc(live[:n], func(w *Worker) bool { return w.Push == pushapi.PushConfiguration }) {
 			configured[node]++
@@ -157,12 +165,12 @@ func connections(streams []xds.NodeStatus, now time.Time) map[Key][]Stream {
 func ago(t, now time.Time) int64 { return max(0, int64(now.Sub(t)/time.Second)) }
 
 // proxyOf returns a proxy by its workers, of which it has one at least.
-func proxyOf(workers []*Worker, wanted pushapi.Version, now time.Time) Proxy {
+func proxyOf(workers []*Worker, target Target, now time.Time) Proxy {
 	first := workers[0]
 	p := Proxy{Identity: first.Identity, Instance: first.Instance, Process: first.Process, State: Enforcing}
 	oldest, seen := first.Enforced, first.Seen
 	for _, w := range workers {
-		s := statusOf(w, wanted, now)
+		s := statusOf(w, target, now)
 		p.Workers = append(p.Workers, s)
 		if s.State.rank() > p.State.rank() {
 			p.State = s.State
@@ -178,15 +186,15 @@ func proxyOf(workers []*Worker, wanted pushapi.Version, now time.Time) Proxy {
 		}
 	}
 	p.Enforced, p.Seen = textOf(oldest), ago(seen, now)
-	if oldest.Epoch == wanted.Epoch && oldest.Generation < wanted.Generation {
+	if wanted := target.Wanted; oldest.Epoch == wanted.Epoch && oldest.Generation < wanted.Generation {
 		p.Behind = wanted.Generation - oldest.Generation
 	}
 	return p
 }
 
-func statusOf(w *Worker, wanted pushapi.Version, now time.Time) Status {
+func statusOf(w *Worker, target Target, now time.Time) Status {
 	s := Status{
-		Worker: w.Worker, Plugin: w.Plugin, Push: w.Push, State: stateOf(w, wanted),
+		Worker: w.Worker, Plugin: w.Plugin, Push: w.Push, State: stateOf(w, target),
 		Enforced: textOf(w.Enforced), Mark: w.Mark, Age: w.Age, Held: w.Held,
 		Refused: textOf(w.Refused), Reason: w.Reason, Seen: ago(w.Seen, now), Known: ago(w.First, now),
 		Decisions: map[string]uint64{},
@@ -199,9 +207,11 @@ func statusOf(w *Worker, wanted pushapi.Version, now time.Time) Status {
 	return s
 }
 
-func stateOf(w *Worker, wanted pushapi.Version) State {
+func stateOf(w *Worker, target Target) State {
 	switch {
-	case w.Enforced != (pushapi.Version{}) && w.Enforced.Compare(wanted) >= 0:
+	case target.Published != (pushapi.Version{}) && w.Enforced.Compare(target.Published) > 0:
+		return Ahead
+	case w.Enforced != (pushapi.Version{}) && w.Enforced.Compare(target.Wanted) >= 0:
 		return Enforcing
 	case w.Refused.Compare(w.Enforced) > 0:
 		return Refusing

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -40,7 +41,8 @@ type Options struct {
 
 // Feed is what was published, for who polls. It is safe for concurrent use.
 type Feed struct {
-	o Options
+	o      Options
+	making chan struct{} // a place for each delta that is made
 
 	mu      sync.Mutex
 	files   []*file       // guarded by mu, and never changed in place; the last is the newest
@@ -51,7 +53,7 @@ type Feed struct {
 
 // New returns a Feed of nothing.
 func New(o Options) *Feed {
-	f := &Feed{o: o, changed: make(chan struct{}), stopped: make(chan struct{})}
+	f := &Feed{o: o, making: make(chan struct{}, mostMade()), changed: make(chan struct{}), stopped: make(chan struct{})}
 	f.stop = sync.OnceFunc(func() { close(f.stopped) })
 	return f
 }
@@ -169,8 +171,14 @@ func (f *Feed) offer(files []*file, q *Request) *Answer {
 	return last.answer(q, base, f.delta)
 }
 
+// mostMade returns how many deltas are made at once: with each snapshot one may be
+// wanted from every base, and the host has other things to do.
+func mostMade() int { return max(1, runtime.GOMAXPROCS(0)/2) }
+
 // delta returns a delta, nil if there can be none.
 func (f *Feed) delta(base, target []byte) []byte {
+	f.making <- struct{}{}
+	defer func() { <-f.making }()
 	d, err := f.o.Delta(base, target)
 	if err != nil {
 		if f.o.Failed != nil {

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -155,6 +156,37 @@ func TestDeltas(t *testing.T) {
 		if a, err := f.Await(t.Context(), &q); err != nil || a.Base != "" || !bytes.Equal(a.Body, third) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+func TestDeltasLeaveTheHostSomeOfItsProcessors(t *testing.T) {
+	var making, most, made atomic.Int64
+	f := New(Options{Delta: func(base, target []byte) ([]byte, error) {
+		defer making.Add(-1)
+		for n := making.Add(1); n > most.Load(); {
+			most.Store(n)
+		}
+		made.Add(1)
+		for range 100 {
+			runtime.Gosched() // so that the others come
+		}
+		return small(base, target)
+	}})
+	tags := make([]string, MaxBases+1)
+	for i := range tags {
+		tags[i] = set(t, f, v(uint64(i)+1), snapshot(fmt.Sprint(i)))
+	}
+	var wg sync.WaitGroup
+	for i := range MaxBases {
+		wg.Go(func() {
+			if _, err := f.Await(t.Context(), &Request{After: v(uint64(i) + 1), Has: tags[i : i+1], Delta: true}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if made.Load() != MaxBases || most.Load() > int64(mostMade()) {
+		t.Errorf("%d of %d deltas were made at once, want at most %d", most.Load(), made.Load(), mostMade())
 	}
 }
 

@@ -117,7 +117,7 @@ func TestEnvoyFollowsTheHost(t *testing.T) {
 	e := edge{Envoy: envoy, t: t, address: envoy.Address("ingress")}
 
 	// No host yet: the default configuration has no snapshot, so 503.
-	e.answers(`503 {"trusted_keys":[]}`)
+	e.answers(`503 {"trusted_keys":[],"host":{"cluster":"sallyport_host"}}`)
 
 	var n counts
 	s := New(Options{Hooks: n.hooks()})
@@ -135,7 +135,7 @@ func TestEnvoyFollowsTheHost(t *testing.T) {
 	if st.Node != "edge-1" || st.Acked != "" || st.Error == "" {
 		t.Errorf("status %+v", st)
 	}
-	e.answers(`503 {"trusted_keys":[]}`)
+	e.answers(`503 {"trusted_keys":[],"host":{"cluster":"sallyport_host"}}`)
 
 	// Bytes arrive as they are, and a second push needs no restart.
 	for _, p := range []struct{ version, configuration, answer string }{
