@@ -139,7 +139,7 @@ var failed = regexp.MustCompile(`(?m)^--- FAIL: (\S+)|^panic: (test timed out|\S
 
 // failing runs tests and returns the first that fails.
 func (w *workshop) failing(t tests, flags []string) (string, error) {
-	args := append([]string{"test", "-vet=off", "-count=1", "-failfast", "-timeout", testTimeout, "-run", t.run}, flags...)
+	args := append([]string{"test", "-vet=off", "-ldflags=-w", "-count=1", "-failfast", "-timeout", testTimeout, "-run", t.run}, flags...)
 	out, err := w.command("go", append(args, t.pkg)...).CombinedOutput()
 	if err == nil {
 		return "", nil
