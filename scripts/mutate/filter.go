@@ -13,7 +13,6 @@ var filters = []mutation{
 	{"any key is trusted that made the signature before", "plugin/internal/filter/signature.go", "return slices.ContainsFunc(keys, func(k trustedKey) bool { return bytes.Equal(k.spki, spki) })", "return slices.ContainsFunc(keys, func(k trustedKey) bool { return bytes.Equal(k.spki, spki) }) || spki != nil"},
 	{"shared data are taken for what is announced", "plugin/internal/filter/leader.go", "\tif !h.is(&s) {\n\t\treturn loaded{}, bad, errNotShared\n\t}\n", ""},
 	{"the same version is taken from shared data", "plugin/internal/filter/leader.go", "if order <= 0 || now < w.retry {", "if order < 0 || order == 0 && !w.differs || now < w.retry {"},
-	{"an older version is taken from shared data", "plugin/internal/filter/leader.go", "if order <= 0 || now < w.retry {", "if order == 0 || now < w.retry {"},
 	{"another mark of the same version is overlooked", "plugin/internal/filter/leader.go", "w.differs = order == 0 && !h.is(current) && h.leader != f.vm.self.id", "w.differs = false"},
 	{"a lease that has ended counts", "plugin/internal/filter/leader.go", "case valid && h.until > now:", "case valid:"},
 	{"another's lease does not count", "plugin/internal/filter/leader.go", "case valid && h.until > now:", "case valid && h.until > now+leaseMillis:"},

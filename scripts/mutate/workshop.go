@@ -132,8 +132,8 @@ func (w *workshop) command(name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// testTimeout is for a mutation that makes a test run for ever.
-const testTimeout = "120s"
+// testTimeout is for a mutation that makes a test wait for ever.
+const testTimeout = "60s"
 
 var failed = regexp.MustCompile(`(?m)^--- FAIL: (\S+)|^panic: (test timed out|\S+)|^fatal error: (.*)`)
 

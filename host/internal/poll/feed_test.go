@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"sallyport/policydata"
@@ -117,6 +118,23 @@ func TestWhoWaitsIsAnsweredByWhatComes(t *testing.T) {
 	}
 }
 
+// Who is held is answered by what is published then, and not at the end of its time.
+func TestWhoIsHeldIsWoken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := New(Options{})
+		set(t, f, v(1), snapshot("1"))
+		var got *Answer
+		begun := time.Now()
+		go func() { got, _ = f.Await(t.Context(), &Request{After: v(1), Wait: time.Minute}) }()
+		synctest.Wait()
+		tag := set(t, f, v(2), snapshot("2"))
+		synctest.Wait()
+		if got == nil || got.ETag != tag || time.Since(begun) != 0 {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
 // small is a delta that says what it is of.
 func small(base, target []byte) ([]byte, error) {
 	return []byte("from" + string(base[len(base)-16:]) + "to" + string(target[len(target)-16:])), nil
@@ -194,7 +212,7 @@ func TestADeltaThatIsNotWorthItIsNotSent(t *testing.T) {
 	if made = noise[:1000]; ask(true).Base != "" {
 		t.Error("one longer than the compressed whole")
 	}
-	if made, failure = nil, errors.New("no"); ask(false).Base != "" || failed != 1 {
+	if made, failure = noise[:200], errors.New("no"); ask(false).Base != "" || failed != 1 {
 		t.Errorf("none; %d failures", failed)
 	}
 }

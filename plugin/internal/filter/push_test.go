@@ -189,6 +189,27 @@ func TestWhatThePollTakes(t *testing.T) {
 	}
 }
 
+// A configuration that polls has a snapshot to begin with, and nothing that is
+// enforced goes back to it.
+func TestConfigurationsOfWhatPollsDoNotGoBack(t *testing.T) {
+	f := filtertest.NewFixture(t)
+	vm := filter.New()
+	for _, step := range []struct {
+		epoch, generation uint64
+		want              string
+	}{{2, 7, "7"}, {2, 6, "7"}, {1, 99, "7"}, {2, 8, "8"}, {3, 1, "1"}} {
+		t.Run(pushapi.Version{Epoch: step.epoch, Generation: step.generation}.String(), func(t *testing.T) {
+			c := f.Config(t, at(step.epoch, step.generation))
+			c.HostCluster, c.Poll = filtertest.HostCluster, true
+			p, status := start(t, vm, "a", c.AppendBinary(nil))
+			if status != types.OnPluginStartStatusOK {
+				t.Fatal(p.logs())
+			}
+			(&poller{proxy: p, t: t, f: f}).is(step.want)
+		})
+	}
+}
+
 // What was refused is not looked at again for a while, and the host is told not to
 // send it.
 func TestWhatWasRefusedIsRemembered(t *testing.T) {
