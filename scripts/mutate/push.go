@@ -132,7 +132,6 @@ var histories = []mutation{
 	{"a write is acknowledged that was not committed", "host/internal/store/bolt/batch.go", "return translate(b.err)", "return translate(refused)"},
 	{"a batch is not committed", "host/internal/store/bolt/batch.go", "b.err = b.tx.Commit()", "b.err = nil"},
 	{"what failed in a batch fails for all", "host/internal/store/bolt/batch.go", "if b != nil && b.err != nil && b.size > 1 {", "if b != nil && b.err != nil && b.size > maxBatch {"},
-	{"half of a write is committed with its batch", "host/internal/store/bolt/batch.go", "b.err = t.flush()", "_ = t.flush()"},
 	{"who was refused by what is not committed is told so", "host/internal/store/bolt/batch.go", "b, refused = s.join(fn, true)", "b, _ = s.join(fn, true)"},
 	{"snapshots are never renewed", "host/internal/directory/age.go", "r.MaxAge > 0 && d.now()", "r.MaxAge < 0 && d.now()"},
 	{"a commit of the future is not renewed", "host/internal/directory/age.go", ".Sub(r.Created).Abs() >=", ".Sub(r.Created) >="},
