@@ -32,7 +32,7 @@ var filters = []mutation{
 	{"after a bad delta another one is asked for", "plugin/internal/filter/receive.go", "\t\tf.poller.whole = true\n", ""},
 	{"what was inflated is not verified", "plugin/internal/filter/receive.go", "\ts, err := load(raw, f.driver().enforcer.keys)\n", "\ts, err := load(raw, f.driver().enforcer.keys)\n\tif r.header(\"content-encoding\") == \"gzip\" {\n\t\ts, err = func() (l loaded, err error) {\n\t\tu, err := policydata.Load(raw, func(_, _ []byte) error { return nil })\n\t\tif err != nil {\n\t\t\treturn l, err\n\t\t}\n\t\treturn loaded{snapshot: u, raw: raw, mark: u.Mark(), signer: f.driver().enforcer.keys[0].spki}, nil\n\t}()\n\t}\n"},
 	{"what is inflated is not bounded", "plugin/internal/filter/receive.go", "inflate.Gzip(r.body(r.size), policydata.MaxSnapshotBytes)", "inflate.Gzip(r.body(r.size), 1<<31-1)"},
-	{"any type is a snapshot's", "plugin/internal/filter/receive.go", "if !strings.EqualFold(strings.TrimSpace(kind), mediaType) || r.size", "if r.size"},
+	{"any type is a snapshot's", "plugin/internal/filter/receive.go", "if !strings.EqualFold(strings.TrimSpace(kind), mediaType) || r.size", "if kind == mediaType+mediaType || r.size"},
 	{"an answer of any size is read", "plugin/internal/filter/receive.go", " || r.size > policydata.MaxSnapshotBytes {", " {"},
 	{"what was refused is read again", "plugin/internal/filter/receive.go", "if f.poller.refused.has(etag, now) {", "if f.poller.refused.has(\"\", now) {"},
 	{"what was refused is not remembered", "plugin/internal/filter/receive.go", "v := f.poller.refused.add(etag, now)", "var none refusals\n\tv := none.add(etag, now)"},

@@ -48,7 +48,7 @@ var groups = []group{
 	{
 		name: "history", tests: []tests{
 			{"./host/internal/directory", "Closed|Roll|ComesBack|ComeBack|StayRevoked|GoBack|HowFar|Content|Set|Claim|Prune|Renew|Age|Clock|Write|Epoch"},
-			{"./host/internal/store/bolt", "Conformance|Batch|Updates"},
+			{"./host/internal/store/bolt", "Conformance|Batch|Updates|Write"},
 		}, mutations: histories,
 	},
 	{name: "publish", tests: []tests{{pkg: "./host/internal/publish"}, {"./host/internal/server", "Looking|MaxAge|Renew"}}, mutations: publications},

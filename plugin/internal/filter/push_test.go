@@ -231,16 +231,28 @@ func TestWhatWasRefusedIsRemembered(t *testing.T) {
 	}
 }
 
-// What inflates to more than a snapshot can have is no answer, and nothing of it is
-// looked at.
-func TestInflatedAnswersAreBounded(t *testing.T) {
+// What has more bytes than a snapshot can have, or inflates to more, is no answer,
+// and nothing of it is looked at.
+func TestAnswersAreBounded(t *testing.T) {
 	p := newPoller(t, filtertest.NewFixture(t))
+	large := make([]byte, policydata.MaxSnapshotBytes+1)
 	p.tick(100)
-	p.send("2.8", zip(make([]byte, policydata.MaxSnapshotBytes+1)), "content-encoding", "gzip")
-	if n, _ := p.GetCounterMetric("sallyport_snapshots_refused"); n != 0 {
-		t.Error("it was read as a snapshot")
+	p.send("2.8", large)
+	p.tick(10_000)
+	p.send("2.8", zip(large), "content-encoding", "gzip")
+	if n, err := p.GetCounterMetric("sallyport_snapshots_refused"); n != 0 || err != nil {
+		t.Errorf("read as a snapshot %d times: %v", n, err)
 	}
 	p.is("7")
+}
+
+func TestAnswersOfAnotherTypeAreNone(t *testing.T) {
+	p := newPoller(t, filtertest.NewFixture(t))
+	for _, kind := range []string{"", "text/html", pushapi.DeltaType, pushapi.SnapshotType + "x"} {
+		p.tick(10_000)
+		p.answer("200", p.snapshot(2, 8), "content-type", kind)
+		p.is("7")
+	}
 }
 
 func TestPollsKeepAwayForAsLongAsTheHostWants(t *testing.T) {
