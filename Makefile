@@ -62,8 +62,8 @@ fuzz: ## run each fuzz target for FUZZTIME
 		done; \
 	done
 
-mutate: ## put mistakes into the engine, which the tests must catch (takes many minutes)
-	go run ./scripts/mutate
+mutate: ## put mistakes into the code, which the tests must catch (takes an hour; GROUP=name for one, built for those of the built filter)
+	go run ./scripts/mutate -group "$(GROUP)"
 
 envoy: ## fetch the real Envoy into build/ (ENVOY=path uses another)
 	@scripts/get-envoy >/dev/null

@@ -67,6 +67,17 @@ func TestLoadRefusesBadBodies(t *testing.T) {
 				}
 			}
 		}, "padding is not zero"},
+		{"bytes_behind_the_last_section", func(e *edit) {
+			e.body = append(e.body, make([]byte, 8)...)
+			binary.LittleEndian.PutUint32(e.body[hdrLength:], uint32(len(e.body)))
+		}, "bytes behind the last section"},
+		{"range_that_wraps_around", func(e *edit) {
+			e.set(secPolicies, 1, polRuleFirst+4, -e.field(secPolicies, 1, polRuleFirst))
+		}, "range out of bounds"},
+		{"records_that_nothing_refers_to", func(e *edit) {
+			last := e.section[secRoleClaims].count - 1
+			e.set(secRoleClaims, last, claimRoleFirst+4, e.field(secRoleClaims, last, claimRoleFirst+4)-1)
+		}, "records that nothing refers to"},
 		{"text_out_of_bounds", field(secStrings, 1, 4, 1<<20), "range out of bounds"},
 		{"texts_overlap", field(secStrings, 1, 0, 0), "does not follow the one before"},
 		{"policies_unsorted", func(e *edit) { e.set(secPolicies, 0, polName, e.field(secPolicies, 7, polName)) }, "names are not in ascending order"},

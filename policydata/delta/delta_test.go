@@ -193,6 +193,11 @@ func TestRefusals(t *testing.T) {
 	again = s.sign(t, slices.Clone(base[:len(base)-len(frame.Signature)]))
 	damaged := slices.Clone(base)
 	damaged[len(damaged)/2] ^= 1
+	renumbered := func(field int) []byte { // with the mark of the base
+		b := slices.Clone(base)
+		b[field]++
+		return b
+	}
 	body := slices.Clone(signed[:binary.LittleEndian.Uint32(signed[12:])])
 	edit := func(at int, value uint32) []byte {
 		b := slices.Clone(body)
@@ -212,6 +217,8 @@ func TestRefusals(t *testing.T) {
 		{"another_key", base, signed, newSigner(t).verify, policydata.ErrSignature, ""},
 		{"the_target_as_base", target, signed, s.verify, delta.ErrBase, "for another base"},
 		{"the_base_signed_again", again, signed, s.verify, delta.ErrBase, "for another base"},
+		{"the_base_of_another_epoch", renumbered(policydata.HeaderEpoch), signed, s.verify, delta.ErrBase, "for another base"},
+		{"the_base_of_another_generation", renumbered(policydata.HeaderGeneration), signed, s.verify, delta.ErrBase, "for another base"},
 		{"a_damaged_base", damaged, signed, s.verify, delta.ErrResult, ""},
 		{"no_base", nil, signed, s.verify, nil, "base: policydata: bad snapshot"},
 		{"a_snapshot_for_a_delta", base, target, s.verify, nil, "not a delta"},
@@ -231,6 +238,42 @@ func TestRefusals(t *testing.T) {
 				t.Errorf("%d bytes, %v; want %v %q", len(got), err, tt.want, tt.text)
 			}
 		})
+	}
+}
+
+// Whatever the last operations say, which a host has signed, the target is the
+// target or there is none: no operation writes behind it.
+func TestOperationsStayWithinTheTarget(t *testing.T) {
+	issuers := []policydata.Issuer{{
+		Name: "i", Issuer: "https://i", Audiences: []string{"a"}, Algorithms: []string{"RS256"},
+		UsernameClaims: [][]string{{"sub"}}, MaxTokenLifetime: 60,
+	}}
+	src := policydata.Source{Epoch: 1, Generation: 1, Issuers: issuers}
+	for i := range 100 {
+		src.Revoked = append(src.Revoked, policydata.RevokedToken{Issuer: "i", ID: fmt.Sprint(1000 + i), Expires: 1})
+	}
+	base := build(t, src)
+	src.Generation, src.Revoked = 2, src.Revoked[:1]
+	target := build(t, src)
+	whole, err := delta.Make(base, target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused := 0
+	for at := len(whole) - 24; at < len(whole); at++ {
+		for value := range 256 {
+			body := slices.Clone(whole)
+			body[at] = byte(value)
+			got, err := delta.Apply(base, seal(body), acceptAll)
+			if err != nil {
+				refused++
+			} else if !bytes.Equal(got, target) {
+				t.Fatalf("byte %d as %d gives another target", at, value)
+			}
+		}
+	}
+	if refused == 0 {
+		t.Error("nothing was refused: the test shows nothing")
 	}
 }
 

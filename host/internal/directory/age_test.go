@@ -160,3 +160,23 @@ func TestHostsRenewOnce(t *testing.T) {
 		t.Errorf("%d renewals, generation %d", n, load(t, later).Generation)
 	}
 }
+
+// Between looking and committing another host may have been faster.
+func TestAHostThatIsSecondDoesNotRenew(t *testing.T) {
+	s := mem.New()
+	clocked(t, s)
+	clock := func() time.Time { return testTime.Add(maxAge / 2) }
+	first, second := directory.New(s, testChecks, clock), directory.New(s, testChecks, clock)
+	looks := 0
+	renewed, err := second.Renew(t.Context(), func(age time.Duration) time.Duration {
+		if looks++; looks == 1 {
+			if was, err := first.Renew(t.Context(), third); !was || err != nil {
+				t.Errorf("the first: %t, %v", was, err)
+			}
+		}
+		return third(age)
+	})
+	if renewed || err != nil || load(t, first).Generation != 2 {
+		t.Errorf("renewed: %t, %v, generation %d", renewed, err, load(t, first).Generation)
+	}
+}

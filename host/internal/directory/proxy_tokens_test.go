@@ -1,6 +1,8 @@
 package directory_test
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"regexp"
 	"strings"
@@ -119,6 +121,42 @@ func TestExpiredProxyTokensAreListedForAWhile(t *testing.T) {
 	collect(0, 1)
 }
 
+// A token is good before the second at which it expires, and not in it.
+func TestATokenHasExpiredAtItsEnd(t *testing.T) {
+	end := time.Unix(1_800_000_000, 0)
+	token := directory.ProxyToken{Expires: end}
+	if token.Expired(end.Add(-1)) || !token.Expired(end) || (directory.ProxyToken{}).Expired(end) {
+		t.Error("another end")
+	}
+}
+
+func TestProxyTokensAreBounded(t *testing.T) {
+	const most = 10_000
+	d, s := newDirectory(t)
+	first, _ := proxyToken(t, d, directory.NewProxyToken{Name: "first"})
+	ids := "abcdefghijklmnopqrstuvwxyz234567"
+	err := s.Update(t.Context(), func(tx store.Tx) error {
+		for i := range most - 1 {
+			id := strings.Repeat("a", 13) + string([]byte{ids[i/32/32], ids[i/32%32], ids[i%32]})
+			if err := tx.Put("auth/proxytokens/"+id, []byte(`{"name":"x","sha256":"","created":1}`)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d = reopen(s)
+	if _, _, err := d.CreateProxyToken(t.Context(), directory.NewProxyToken{Name: "x"}); err == nil || !strings.Contains(err.Error(), "there can't be more") {
+		t.Errorf("one more than there can be: %v", err)
+	}
+	if _, err := d.RevokeProxyToken(t.Context(), first.ID); err != nil {
+		t.Fatal(err)
+	}
+	proxyToken(t, d, directory.NewProxyToken{Name: "in its place"})
+}
+
 func TestProxyTokensAreAuditedWithoutTheirText(t *testing.T) {
 	d, s := newDirectory(t)
 	made, text := proxyToken(t, d, directory.NewProxyToken{Name: "edge-1", Fleet: true})
@@ -133,6 +171,11 @@ func TestProxyTokensAreAuditedWithoutTheirText(t *testing.T) {
 	if created.Operation != directory.ProxyTokenCreated || created.Name != "edge-1" || !strings.Contains(string(created.After), `"id":"`+made.ID+`"`) ||
 		revoked.Operation != directory.ProxyTokenRevoked || revoked.Name != "edge-1" || !strings.Contains(string(revoked.Before), made.ID) {
 		t.Errorf("%+v\n%+v", created, revoked)
+	}
+	for _, r := range found.Records {
+		if digest := sha256.Sum256([]byte(text)); strings.Contains(string(r.Before)+string(r.After), hex.EncodeToString(digest[:])) {
+			t.Errorf("%s shows the hash", r.Operation)
+		}
 	}
 	err = s.View(t.Context(), func(r store.Reader) error {
 		pairs, err := r.Scan("", "", 0)

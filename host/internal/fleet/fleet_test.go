@@ -135,6 +135,30 @@ func TestWhoIsSilentIsForgotten(t *testing.T) {
 	}
 }
 
+// Who reported first and goes on does not keep up who came later and is silent.
+func TestWhoIsSilentIsForgottenBehindWhoReports(t *testing.T) {
+	c := newClock()
+	r := New(c.now)
+	report(t, r, "", worker("a", 1, 1, 1), worker("a", 1, 2, 1))
+	c.t = c.t.Add(pushapi.Lease - time.Second)
+	report(t, r, "", worker("a", 1, 1, 2))
+	c.t = c.t.Add(time.Second)
+	if live := r.Live(); len(live) != 1 || live[0].Worker != id(1) {
+		t.Errorf("%d live", len(live))
+	}
+}
+
+// Two plugins of a worker's VM have snapshots of their own.
+func TestPluginsOfAWorkerAreTwo(t *testing.T) {
+	r := New(newClock().now)
+	one, other := worker("a", 1, 1, 9), worker("a", 1, 1, 1)
+	other.Plugin = "other"
+	report(t, r, "", one, other)
+	if live := r.Live(); len(live) != 2 || live[0].Enforced == live[1].Enforced {
+		t.Errorf("%+v", live)
+	}
+}
+
 func TestARegistryIsCompleteAfterALease(t *testing.T) {
 	c := newClock()
 	r := New(c.now)

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"sallyport/policydata"
@@ -116,6 +117,23 @@ func TestWhoWaitsIsAnsweredByWhatComes(t *testing.T) {
 	if err := f.Set(v(2), []byte("x")); err == nil || !strings.Contains(err.Error(), "snapshot 1.2: it is not signed") {
 		t.Errorf("no snapshot: %v", err)
 	}
+}
+
+// Who is held is answered by what is published then, and not at the end of its time.
+func TestWhoIsHeldIsWoken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := New(Options{})
+		set(t, f, v(1), snapshot("1"))
+		var got *Answer
+		begun := time.Now()
+		go func() { got, _ = f.Await(t.Context(), &Request{After: v(1), Wait: time.Minute}) }()
+		synctest.Wait()
+		tag := set(t, f, v(2), snapshot("2"))
+		synctest.Wait()
+		if got == nil || got.ETag != tag || time.Since(begun) != 0 {
+			t.Errorf("%+v", got)
+		}
+	})
 }
 
 // small is a delta that says what it is of.
@@ -226,7 +244,7 @@ func TestADeltaThatIsNotWorthItIsNotSent(t *testing.T) {
 	if made = noise[:1000]; ask(true).Base != "" {
 		t.Error("one longer than the compressed whole")
 	}
-	if made, failure = nil, errors.New("no"); ask(false).Base != "" || failed != 1 {
+	if made, failure = noise[:200], errors.New("no"); ask(false).Base != "" || failed != 1 {
 		t.Errorf("none; %d failures", failed)
 	}
 }

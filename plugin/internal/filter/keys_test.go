@@ -73,7 +73,8 @@ func (r *rotation) is(id uint32, want string) {
 
 // questions are those for keys; there are reports, too.
 func (r *rotation) questions() []proxytest.HttpCalloutAttribute {
-	return slices.DeleteFunc(r.GetCalloutAttributesFromContext(proxytest.PluginContextID), func(c proxytest.HttpCalloutAttribute) bool {
+	all := slices.Clone(r.GetCalloutAttributesFromContext(proxytest.PluginContextID))
+	return slices.DeleteFunc(all, func(c proxytest.HttpCalloutAttribute) bool {
 		return !slices.Contains(c.Headers, [2]string{":path", pushapi.KeysPath})
 	})
 }

@@ -147,6 +147,14 @@ func TestWhatFailsInABatchFailsAlone(t *testing.T) {
 // A commit that fails may be the fault of one, such as of what it has no space
 // for: each tries again alone. Nobody's outcome may rest on what came to nothing.
 func TestABatchThatCantBeCommittedIsTakenApart(t *testing.T) {
+	for name, stays := range map[string]bool{"refused again": true, "not refused any more": false} {
+		t.Run(name, func(t *testing.T) { takeApart(t, stays) })
+	}
+}
+
+// takeApart breaks a batch in which an Update was refused, which stays so when it
+// is asked again, or not.
+func takeApart(t *testing.T, staysRefused bool) {
 	s := open(t, t.TempDir())
 	refused := errors.New("refused")
 	var order []int // of the first runs
@@ -160,8 +168,10 @@ func TestABatchThatCantBeCommittedIsTakenApart(t *testing.T) {
 				order = append(order, i)
 			}
 			if order[0] == i {
-				asked++
-				return refused
+				if asked++; asked == 1 || staysRefused {
+					return refused
+				}
+				return increment(tx)
 			}
 			if err := increment(tx); err != nil || !first {
 				return err
@@ -170,11 +180,30 @@ func TestABatchThatCantBeCommittedIsTakenApart(t *testing.T) {
 		}
 	}
 	errs := queue(t, s, increment, waiting(1), waiting(2))
-	if errs[0] != nil || errs[order[1]] != nil || !errors.Is(errs[order[0]], refused) {
+	want, count := error(nil), 3
+	if staysRefused {
+		want, count = refused, 2
+	}
+	if errs[0] != nil || errs[order[1]] != nil || !errors.Is(errs[order[0]], want) {
 		t.Errorf("got %v", errs)
 	}
 	if asked != 2 {
 		t.Errorf("who was refused was asked %d times: what it was refused for came to nothing", asked)
 	}
-	wantCount(t, s, 2)
+	wantCount(t, s, count)
+}
+
+// Who is alone with a commit that fails is told so.
+func TestAWriteThatIsNotCommittedFails(t *testing.T) {
+	s := open(t, t.TempDir())
+	if err := s.Update(t.Context(), increment); err != nil {
+		t.Fatal(err)
+	}
+	err := s.Update(t.Context(), func(tx store.Tx) error {
+		return errors.Join(increment(tx), s.BreakBatch())
+	})
+	if err == nil {
+		t.Error("it is acknowledged")
+	}
+	wantCount(t, s, 1)
 }

@@ -1,7 +1,7 @@
 package main
 
-// mutations are mistakes that the tests must see.
-var mutations = []mutation{
+// engine are mistakes in deciding and in what deciding reads.
+var engine = []mutation{
 	// The gates.
 	{"an allow is reported before a deny", "policydata/match.go", "case e.found.deny.found:\n\t\treturn e.report(ReasonDeniedByRule", "case e.found.deny.found && !e.found.allow.found:\n\t\treturn e.report(ReasonDeniedByRule"},
 	{"a deny rule that errs does not deny", "policydata/match.go", "case e.found.broken.found:", "case e.found.broken.found && !e.found.allow.found:"},
