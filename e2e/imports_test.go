@@ -58,6 +58,9 @@ func TestEveryImportIsMadeToFail(t *testing.T) {
 	for _, name := range requestPath {
 		rows[name] = true
 	}
+	for _, name := range trailersPath {
+		rows[name] = true
+	}
 	for name := range waitingPath {
 		rows[name] = true
 	}

@@ -11,7 +11,7 @@ func (e *Evaluator) shown(name string) bool {
 	case "", "host", "authorization", "proxy-authorization", e.req.TokenHeader:
 		return false
 	}
-	return name[0] != ':' && !strings.HasPrefix(name, OwnHeaderPrefix) && !e.snap.IsClaimHeader(name)
+	return name[0] != ':' && !strings.HasPrefix(name, OwnHeaderPrefix) && !e.snap.claimHeaders.names[name]
 }
 
 // header returns the value of request.headers[name], an error if there is none.

@@ -43,6 +43,26 @@ func ParseFrame(b []byte) (*Frame, error) {
 	return f, nil
 }
 
+// ClaimedVersion returns the version that is written on bytes which may be no
+// snapshot at all, to tell an operator what was refused. It is no more than a
+// claim: nothing was verified.
+func ClaimedVersion(b []byte) (epoch, generation uint64, ok bool) {
+	le := binary.LittleEndian
+	if len(b) < headerBytes || string(b[:len(snapshotMagic)]) != snapshotMagic || le.Uint32(b[hdrVersion:]) != snapshotVersion {
+		return 0, 0, false
+	}
+	return le.Uint64(b[hdrEpoch:]), le.Uint64(b[hdrGeneration:]), true
+}
+
+// HashTableBytes returns how many bytes of a body from Build are hash tables. These
+// double where they are half full; all else grows only with what is added.
+func HashTableBytes(body []byte) (n int) {
+	for _, id := range [...]int{secEdges, secUserIndex, secGroupIndex, secClaimIndex} {
+		n += int(binary.LittleEndian.Uint32(body[headerBytes+id*sectionEntryBytes+12:]))
+	}
+	return n
+}
+
 // AppendSectionTable appends the section table of a snapshot whose sections have
 // these lengths in bytes.
 func AppendSectionTable(out []byte, lengths [NumSections]int) []byte {

@@ -32,6 +32,19 @@ func TestParseFrame(t *testing.T) {
 	if f.Epoch != 1 || f.Generation != 7 {
 		t.Errorf("epoch %d, generation %d", f.Epoch, f.Generation)
 	}
+	for n := range len(file) + 1 {
+		epoch, generation, ok := ClaimedVersion(file[:n])
+		if ok != (n >= HeaderBytes) || ok && (epoch != 1 || generation != 7) {
+			t.Fatalf("the first %d bytes claim %d.%d, %t", n, epoch, generation, ok)
+		}
+	}
+	for at := range 12 { // magic and version of the format
+		spoilt := bytes.Clone(file)
+		spoilt[at] ^= 1
+		if _, _, ok := ClaimedVersion(spoilt); ok {
+			t.Errorf("byte %d: what is of another format has a version", at)
+		}
+	}
 	for n := range file {
 		var format *FormatError
 		if _, err := ParseFrame(file[:n]); !errors.As(err, &format) {

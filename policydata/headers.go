@@ -32,6 +32,15 @@ func IsOwnHeader(folded string) bool {
 	return strings.HasPrefix(folded, OwnHeaderPrefix)
 }
 
+// HeaderNames is a set of headers, by their names from FoldHeader. It is never
+// changed, and does not keep the snapshot that it comes from. The zero HeaderNames
+// is empty.
+type HeaderNames struct{ names map[string]bool }
+
+// Has reports whether a header is in the set, in any spelling that a server might
+// take for it.
+func (n HeaderNames) Has(name string) bool { return n.names != nil && n.names[FoldHeader(name)] }
+
 // reservedHeaders have a meaning of their own to the proxy or to servers, which
 // a claim must not change: framing and hop-by-hop headers (RFC 9110 section
 // 7.6.1), credentials, and what says where a request goes to or comes from.
@@ -81,17 +90,16 @@ func CheckClaimHeader(name string) error {
 
 func isLetter(c byte) bool { return 'a' <= c && c <= 'z' }
 
-// claimHeaderNames returns the names of the ClaimHeaders of all issuers; nil if
-// there are none.
-func claimHeaderNames(issuers []Issuer) map[string]bool {
+// claimHeaderNames returns the names of the ClaimHeaders of all issuers.
+func claimHeaderNames(issuers []Issuer) HeaderNames {
 	var names map[string]bool
 	for i := range issuers {
 		for _, h := range issuers[i].ClaimHeaders {
 			if names == nil {
 				names = map[string]bool{}
 			}
-			names[h.Header] = true
+			names[strings.Clone(h.Header)] = true
 		}
 	}
-	return names
+	return HeaderNames{names}
 }

@@ -9,15 +9,13 @@ import (
 // Snapshot is a loaded snapshot. It is immutable and may be used by any number
 // of Evaluators at once. It reads in place what Load was given.
 type Snapshot struct {
-	text    string // all bytes, once more as a string: what is read is never copied
-	length  uint32 // of the signed part
-	keyID   string
-	mark    string // see Mark
-	section [numSections]span
-	issuers []Issuer
-	// claimHeaders are the names of the ClaimHeaders of all issuers; nil if there
-	// are none.
-	claimHeaders map[string]bool
+	text         string // all bytes, once more as a string: what is read is never copied
+	length       uint32 // of the signed part
+	keyID        string
+	mark         string // see Mark
+	section      [numSections]span
+	issuers      []Issuer
+	claimHeaders HeaderNames // of all issuers
 
 	authenticated, unauthenticated uint32 // the built-in groups, or none
 
@@ -163,12 +161,17 @@ func (s *Snapshot) KeyID() string { return s.keyID }
 // Size returns the snapshot's size in bytes, signature included.
 func (s *Snapshot) Size() int { return len(s.text) }
 
-// IsClaimHeader reports whether a header, named in lower case, is one that some
-// issuer's claims set, whatever issuer's token a request has, if any.
-func (s *Snapshot) IsClaimHeader(name string) bool { return s.claimHeaders[name] }
+// ClaimHeaders returns the headers that some issuer's claims set, whatever
+// issuer's token a request has, if any. No client may send one.
+func (s *Snapshot) ClaimHeaders() HeaderNames {
+	if s == nil {
+		return HeaderNames{}
+	}
+	return s.claimHeaders
+}
 
 // HasClaimHeaders reports whether there is any such header.
-func (s *Snapshot) HasClaimHeaders() bool { return s != nil && s.claimHeaders != nil }
+func (s *Snapshot) HasClaimHeaders() bool { return s != nil && s.claimHeaders.names != nil }
 
 // Issuers returns the trusted issuers. The caller must not change them.
 func (s *Snapshot) Issuers() []Issuer { return s.issuers }

@@ -5,10 +5,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -116,19 +112,4 @@ func (p *proxy) closed(t *testing.T, listener string) {
 	if n := p.up.reached.Load() - before; n != 0 {
 		t.Errorf("%s: %d requests reached the upstream", listener, n)
 	}
-}
-
-// buildTrap builds the filter that can be made to trap, as the filter is built.
-func buildTrap(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	whole, trimmed := filepath.Join(dir, "whole.wasm"), filepath.Join(dir, "trap.wasm")
-	build := exec.Command("go", "build", "-ldflags=-s -w", "-buildmode=c-shared", "-o", whole, "sallyport/plugin/filtertest/testdata/trap")
-	build.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0", "GOFLAGS=")
-	for _, cmd := range []*exec.Cmd{build, exec.Command("go", "run", "sallyport/plugin/cmd/trim", whole, trimmed)} {
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%s: %v\n%s", strings.Join(cmd.Args, " "), err, out)
-		}
-	}
-	return trimmed
 }

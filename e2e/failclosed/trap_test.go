@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"sallyport/e2e/envoytest"
+	"sallyport/e2e/hosttest"
 	"sallyport/plugin/filtertest"
 )
 
@@ -20,7 +21,7 @@ func TestTraps(t *testing.T) {
 	f, up := filtertest.NewFixture(t), startUpstream(t)
 	rotation := f.NewRotation(t)
 	host, questions := silentHost(t)
-	b := envoytest.Static(t, buildTrap(t), up.port)
+	b := envoytest.Static(t, hosttest.TrapModule(t), up.port)
 	b.AddCluster(filtertest.HostCluster, host, false)
 	waits := rotation.Config(t, 7, false)
 	for _, name := range []string{"one", "beside"} {

@@ -48,6 +48,22 @@ func Module(t testing.TB) string {
 	return path
 }
 
+// TrapModule builds the filter that a request can make trap, as the filter is
+// built, and returns its path.
+func TrapModule(t testing.TB) string {
+	t.Helper()
+	dir := t.TempDir()
+	whole, trimmed := filepath.Join(dir, "whole.wasm"), filepath.Join(dir, "trap.wasm")
+	build := exec.Command("go", "build", "-ldflags=-s -w", "-buildmode=c-shared", "-o", whole, "sallyport/plugin/filtertest/testdata/trap")
+	build.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0", "GOFLAGS=")
+	for _, cmd := range []*exec.Cmd{build, exec.Command("go", "run", "sallyport/plugin/cmd/trim", whole, trimmed)} {
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s", strings.Join(cmd.Args, " "), err, out)
+		}
+	}
+	return trimmed
+}
+
 // Precompile compiles a wasm module in a process of its own and puts its machine
 // code into a directory, which the test can then use as a cache of wasmhost.
 func Precompile(dir, module string) error {

@@ -22,6 +22,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"sallyport/policydata/pluginconfig"
+	"sallyport/policydata/pushapi"
 )
 
 // control stands for the host: it pushes configurations by ECDS and answers the
@@ -125,8 +126,12 @@ func (c *control) StreamExtensionConfigs(s extensionv3.ExtensionConfigDiscoveryS
 }
 
 func (c *control) serveKeys(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == pushapi.ReportPath {
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
 	var q question
-	if r.Method != http.MethodPost || r.URL.Path != "/v1/keys" || r.Host != pluginconfig.DefaultAuthority {
+	if r.Method != http.MethodPost || r.URL.Path != pushapi.KeysPath || r.Host != pluginconfig.DefaultAuthority {
 		c.t.Errorf("the filter asked %s %s of %s", r.Method, r.URL, r.Host)
 	}
 	if err := json.NewDecoder(r.Body).Decode(&q); err != nil || q.Kid == "" || !strings.HasPrefix(q.Version, "1.") {

@@ -100,7 +100,7 @@ func run(t testing.TB, way string, p plan) *result {
 	h.key, h.secret = e.Host.Credentials()
 	h.apply(population(p))
 	h.flip(0)
-	token := strings.TrimSpace(hosttest.Run(t, 0, "", "token", "mint", "--user", "eric", "--data-dir", e.Host.DataDir))
+	token := h.token()
 	e.Await(t, edge.Request{Method: http.MethodGet, Path: "/flip/0/x", Token: token}, http.StatusOK)
 
 	r := &result{}
@@ -161,7 +161,13 @@ func (h *pusher) allowed() int { return int(h.current.Load()) }
 // flip makes /flip/<n>/x the only path of its kind that is allowed, and adds a user
 // in the middle of the others.
 func (h *pusher) flip(n int) {
-	generation := h.apply(fmt.Sprintf(`
+	generation := h.apply(flipDocument(n))
+	h.pushes = append(h.pushes, push{generation, n, time.Now()})
+	h.current.Store(int64(n))
+}
+
+func flipDocument(n int) string {
+	return fmt.Sprintf(`
 apiVersion: sallyport/v1
 kind: Policy
 metadata: {name: flip}
@@ -171,9 +177,12 @@ apiVersion: sallyport/v1
 kind: User
 metadata: {name: user-00042-%d}
 spec: {}
-`, n, n))
-	h.pushes = append(h.pushes, push{generation, n, time.Now()})
-	h.current.Store(int64(n))
+`, n, n)
+}
+
+// token returns a token of eric, of the development issuer.
+func (h *pusher) token() string {
+	return strings.TrimSpace(hosttest.Run(h.t, 0, "", "token", "mint", "--user", "eric", "--data-dir", h.host.DataDir))
 }
 
 // apply returns the generation of documents.
@@ -239,7 +248,7 @@ func (c *clients) run(address, token string, pace, offset time.Duration, allowed
 		// What was allowed before, is now, and will be next.
 		number := max(0, allowed()+rand.IntN(3)-1)
 		begun := time.Now()
-		status, err := ask(client, fmt.Sprintf("http://%s/flip/%d/x", address, number), token)
+		status, err := ask(client, address, number, token)
 		if err != nil || status != http.StatusOK && status != http.StatusForbidden {
 			c.t.Errorf("/flip/%d/x: %d %v", number, status, err)
 		}
@@ -249,8 +258,14 @@ func (c *clients) run(address, token string, pace, offset time.Duration, allowed
 	}
 }
 
-func ask(client *http.Client, url, token string) (int, error) {
-	r, err := http.NewRequest(http.MethodGet, url, nil)
+// askOnce asks on a connection of its own, which goes to either worker.
+func askOnce(address string, number int, token string) (int, error) {
+	transport := &http.Transport{DisableKeepAlives: true}
+	return ask(&http.Client{Transport: transport, Timeout: 10 * time.Second}, address, number, token)
+}
+
+func ask(client *http.Client, address string, number int, token string) (int, error) {
+	r, err := http.NewRequest(http.MethodGet, fmt.Sprintf("http://%s/flip/%d/x", address, number), nil)
 	if err != nil {
 		return 0, err
 	}

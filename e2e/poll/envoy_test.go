@@ -42,12 +42,19 @@ type edge struct {
 // push replaces.
 func newEdge(t *testing.T, discovered bool) *edge {
 	t.Helper()
+	return newEdgeOf(t, hosttest.Module(t), discovered, func(*filtertest.Fixture, *pluginconfig.Config) {})
+}
+
+// newEdgeOf is newEdge with a module, and a change of the first configuration.
+func newEdgeOf(t *testing.T, module string, discovered bool, change func(*filtertest.Fixture, *pluginconfig.Config)) *edge {
+	t.Helper()
 	t.Setenv(pushapi.TokenVariable, token)
 	e := &edge{host: newHost(t), f: filtertest.NewFixture(t), file: filepath.Join(t.TempDir(), "filter.json"), over: make(chan struct{})}
 	e.client = http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 30 * time.Second}
 	upstream := httptest.NewServer(http.HandlerFunc(e.upstream))
 	t.Cleanup(upstream.Close)
-	e.bootstrap(upstream.Listener.Addr())
+	e.bootstrap(module, upstream.Listener.Addr())
+	first := e.plugin(func(c *pluginconfig.Config) { change(e.f, c) })
 	if discovered {
 		filters := connectionManager(e.config)["http_filters"].([]any)
 		e.filter = filters[0].(map[string]any)["typed_config"].(map[string]any)
@@ -55,9 +62,9 @@ func newEdge(t *testing.T, discovered bool) *edge {
 			"config_source": map[string]any{"path_config_source": map[string]any{"path": e.file}, "resource_api_version": "V3"},
 			"type_urls":     []any{e.filter["@type"]},
 		}}
-		e.push(e.plugin(nil))
+		e.push(first)
 	} else {
-		e.setPlugin(connectionManager(e.config)["http_filters"].([]any)[0].(map[string]any)["typed_config"].(map[string]any), e.plugin(nil))
+		e.setPlugin(connectionManager(e.config)["http_filters"].([]any)[0].(map[string]any)["typed_config"].(map[string]any), first)
 	}
 	var text bytes.Buffer
 	if err := yaml.NewEncoder(&text).Encode(e.config); err != nil {
@@ -85,7 +92,7 @@ func (e *edge) upstream(w http.ResponseWriter, r *http.Request) {
 }
 
 // bootstrap is envoy/poll.yaml with other addresses.
-func (e *edge) bootstrap(upstream net.Addr) {
+func (e *edge) bootstrap(module string, upstream net.Addr) {
 	e.t.Helper()
 	b, err := os.ReadFile(filepath.Join(envoytest.Root(e.t), "envoy", "poll.yaml"))
 	if err != nil {
@@ -98,7 +105,7 @@ func (e *edge) bootstrap(upstream net.Addr) {
 		"port_value: 9901":              "port_value: 0",
 		"port_value: 8080":              "port_value: " + port(upstream),
 		"port_value: 8470":              "port_value: " + port(e.listener.Addr()),
-		"/etc/sallyport/sallyport.wasm": hosttest.Module(e.t),
+		"/etc/sallyport/sallyport.wasm": module,
 	} {
 		if !strings.Contains(text, old) {
 			e.t.Fatalf("envoy/poll.yaml has no %q", old)

@@ -40,7 +40,9 @@ func TestReportsOfConfigurations(t *testing.T) {
 	if !errors.Is(err, wasmhost.ErrConfigRejected) {
 		t.Fatal(err)
 	}
-	fl.reported("one that is refused whole", 1, func(r *report) bool { return r.Enforced == "1.9" && strings.Contains(r.Reason, "signature") })
+	fl.reported("one that is refused whole", 1, func(r *report) bool {
+		return r.Enforced == "1.9" && r.Refused == "1.11" && strings.Contains(r.Reason, "signature")
+	})
 	if err := in.Reconfigure(fl.config(pushed(1, 11))); err != nil {
 		t.Fatal(err)
 	}

@@ -23,6 +23,7 @@ const (
 // Kinds of header maps.
 const (
 	mapRequestHeaders  = 0
+	mapRequestTrailers = 1
 	mapResponseHeaders = 2
 	mapCallHeaders     = 6
 	mapCallTrailers    = 7

@@ -32,8 +32,8 @@
 // continued, until the log callback; set_envoy_filter_state takes no key that
 // Envoy has no factory for; an HTTP call that finds no connection or takes too
 // long is answered with 503 or 504, one that was cut has no headers at all.
-// What a filter can't do here: gRPC (Unimplemented), see trailers, or be told of
-// a queue's item. A VM that traps is dead: the call returns [ErrTrap], and the
+// What a filter can't do here: gRPC (Unimplemented), resume a request that it
+// paused at its trailers, see a response's trailers, or be told of a queue's item. A VM that traps is dead: the call returns [ErrTrap], and the
 // request must be refused.
 //
 // # Failing closed

@@ -21,6 +21,7 @@ const (
 	onHTTPCallResponse
 	onRequestHeaders
 	onRequestBody
+	onRequestTrailers
 	onResponseHeaders
 	onResponseBody
 	onDone
@@ -37,6 +38,7 @@ var callbackNames = [numCallbacks]string{
 	onHTTPCallResponse: "proxy_on_http_call_response",
 	onRequestHeaders:   "proxy_on_request_headers",
 	onRequestBody:      "proxy_on_request_body",
+	onRequestTrailers:  "proxy_on_request_trailers",
 	onResponseHeaders:  "proxy_on_response_headers",
 	onResponseBody:     "proxy_on_response_body",
 	onDone:             "proxy_on_done",
@@ -52,6 +54,7 @@ var callbackParams = [numCallbacks]int{
 	onHTTPCallResponse: 5,
 	onRequestHeaders:   3,
 	onRequestBody:      3,
+	onRequestTrailers:  2,
 	onResponseHeaders:  3,
 	onResponseBody:     3,
 	onDone:             1,

@@ -14,7 +14,7 @@ const (
 	_               Verdict = iota
 	VerdictContinue         // go on, with the headers as they are now
 	VerdictLocal            // answer with the filter's own response
-	VerdictPause            // the filter waits for something; never a Result's
+	VerdictPause            // the filter waits for something; a Result's only of trailers
 	VerdictClosed           // the filter closed the stream
 )
 
@@ -31,6 +31,9 @@ type Result struct {
 	// Headers are the request's headers after the filter, pseudo-headers
 	// included.
 	Headers [][2]string
+	// Trailers are the request's after the filter; nil where the request has not
+	// come so far.
+	Trailers [][2]string
 	// Local is the filter's response; nil unless the verdict is VerdictLocal.
 	Local *LocalResponse
 	// FilterState is what the filter stored for access logs: by
@@ -94,6 +97,27 @@ func (in *Instance) Request(ctx context.Context, headers [][2]string, endOfStrea
 	return s.end(ctx)
 }
 
+// RequestWithTrailers is Request for one that has trailers, which go through the
+// filter when its headers have. It may go on only if both verdicts are
+// VerdictContinue; the Result's is the one that is not.
+func (in *Instance) RequestWithTrailers(ctx context.Context, headers, trailers [][2]string) (Result, error) {
+	s, _, err := in.begin(ctx, headers, false)
+	if err != nil {
+		return Result{}, err
+	}
+	if s.wait(ctx) == nil {
+		in.mu.Lock()
+		if s.outcome == VerdictContinue {
+			s.outcome, err = s.requestTrailers(trailers)
+		}
+		in.mu.Unlock()
+		if err != nil {
+			return Result{}, err
+		}
+	}
+	return s.end(ctx)
+}
+
 // begin takes a request's headers through the filter and says whether it has
 // paused the request. The Stream is to be ended.
 func (in *Instance) begin(ctx context.Context, headers [][2]string, endOfStream bool) (s *Stream, paused bool, err error) {
@@ -126,6 +150,9 @@ func (s *Stream) end(ctx context.Context) (Result, error) {
 		Headers:     s.all[mapRequestHeaders].pairs,
 		FilterState: s.filterState,
 		calls:       s.calls,
+	}
+	if m := s.all[mapRequestTrailers]; m != nil {
+		result.Trailers = m.pairs
 	}
 	if s.outcome == VerdictLocal { // not what was sent when the request was on its way
 		result.Local = s.local
@@ -170,6 +197,22 @@ func (s *Stream) requestHeaders(headers [][2]string, endOfStream bool) (Verdict,
 
 func (s *Stream) responseHeaders(headers [][2]string, endOfStream bool) (Verdict, error) {
 	return s.onHeaders(onResponseHeaders, mapResponseHeaders, streamResponse, headers, endOfStream)
+}
+
+// requestTrailers takes trailers through the filter. What it pauses here stays
+// paused.
+func (s *Stream) requestTrailers(trailers [][2]string) (Verdict, error) {
+	if s.closed {
+		return 0, errStreamClosed
+	}
+	m := newHeaderMap(trailers, false)
+	s.maps[mapRequestTrailers], s.all[mapRequestTrailers], s.resumed[streamRequest] = m, m, false
+	action, err := s.in.call(onRequestTrailers, actionContinue, s.id, uint32(len(m.pairs)))
+	if err != nil {
+		return 0, err
+	}
+	s.maps[mapRequestTrailers] = nil
+	return s.verdict(action, streamRequest), nil
 }
 
 var errStreamClosed = errors.New("wasm stream is closed")

@@ -32,12 +32,9 @@ func (e *Engine) issuerOf(claims string) *policydata.Issuer {
 	return nil
 }
 
-// IsClaimHeader reports whether a header is one that some issuer's claims set,
-// whatever issuer's token the request has, if any. No client may send one. A
-// server might take several spellings for it, see policydata.FoldHeader.
-func (e *Engine) IsClaimHeader(name string) bool {
-	return e.snapshot.HasClaimHeaders() && e.snapshot.IsClaimHeader(policydata.FoldHeader(name))
-}
+// ClaimHeaders returns the headers that some issuer's claims set. No client may
+// send one.
+func (e *Engine) ClaimHeaders() policydata.HeaderNames { return e.snapshot.ClaimHeaders() }
 
 // AppendClaimHeaders appends the headers that the token of the last allowed
 // decision gives the upstream: see token.AppendHeaders.

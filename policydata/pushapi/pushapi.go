@@ -36,7 +36,8 @@
 //	Content-Type: application/json
 //
 // with a [Report] says what one worker of a proxy enforces: when it has begun,
-// whenever that changes, and every [ReportEvery]. The host answers 204, or 401,
+// whenever that changes, and every [ReportEvery]; never two within
+// [MinReportInterval]. The host answers 204, or 401,
 // 403, 429, 503 as above. It forgets a worker that was silent for [Lease].
 //
 // # A key
@@ -81,6 +82,10 @@ const (
 	MaxWait     = 60 * time.Second
 	ReportEvery = 5 * time.Second
 	Lease       = 3 * ReportEvery
+
+	// MinReportInterval is between two reports of one worker at least; the host
+	// refuses more than a few that come sooner.
+	MinReportInterval = 200 * time.Millisecond
 )
 
 // Version orders snapshots: by epoch, then generation.

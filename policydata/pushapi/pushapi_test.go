@@ -28,6 +28,18 @@ func TestVersions(t *testing.T) {
 	}
 }
 
+func TestClip(t *testing.T) {
+	for _, tt := range []struct {
+		text string
+		n    int
+		want string
+	}{{"abc", 3, "abc"}, {"abc", 2, "ab"}, {"a\u00e9", 3, "a\u00e9"}, {"a\u00e9", 2, "a"}, {"a\xffb", 9, "ab"}, {"", 0, ""}} {
+		if got := Clip(tt.text, tt.n); got != tt.want {
+			t.Errorf("%q to %d: %q, want %q", tt.text, tt.n, got, tt.want)
+		}
+	}
+}
+
 func TestReportAsJSON(t *testing.T) {
 	r := Report{
 		Instance: "edge \"1\"\n\xff", Process: "p", Worker: "w", Plugin: "sallyport", Push: PushPoll,

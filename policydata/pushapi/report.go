@@ -2,6 +2,7 @@ package pushapi
 
 import (
 	"strconv"
+	"strings"
 
 	"sallyport/policydata"
 )
@@ -14,6 +15,14 @@ const (
 	IDBytes          = 16 // of Process and Worker; written as twice as many hex digits
 	MaxReportBytes   = 8 << 10
 )
+
+// Clip cuts what a proxy says to n bytes of valid UTF-8.
+func Clip(text string, n int) string {
+	if len(text) > n {
+		text = text[:n]
+	}
+	return strings.ToValidUTF8(text, "")
+}
 
 // How a worker gets snapshots.
 const (

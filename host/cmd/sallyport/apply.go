@@ -34,8 +34,8 @@ func newApply() *cobra.Command {
 			if err := required(cmd, "filename", wantPolicies); err != nil {
 				return err
 			}
-			if dryRun && wait > 0 {
-				return usageError(cmd, "--dry-run changes nothing that --wait could wait for")
+			if err := checkWait(cmd, wait, dryRun); err != nil {
+				return err
 			}
 			c, err := newClient(cmd)
 			if err != nil {

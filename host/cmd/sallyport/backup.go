@@ -121,7 +121,8 @@ func newRestore() *cobra.Command {
 		Short: "Make a store of a backup, for a host that does not run",
 		Long: `Make the store of a data directory of a backup, - for standard input. The host that has
 the directory must not run. The restored store begins a new epoch, so that proxies take
-what it says although they may have seen later generations.
+what it says although they may have seen later generations. What was withdrawn after the
+backup was taken counts again: access keys, tokens of proxies, and revoked tokens.
 
 Put ` + signing.KeyFile + ` of the old data directory there, too, before the host starts.
 Without it a new key is made. Proxies that poll or have their snapshot in a file refuse

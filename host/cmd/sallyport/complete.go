@@ -35,23 +35,39 @@ func completeNames(several bool) cobra.CompletionFunc {
 	}
 }
 
+// completeProxyTokens completes the id of a proxy's token.
+func completeProxyTokens(cmd *cobra.Command, args []string, begun string) (ids []string, _ cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	for _, t := range firstOf[api.ProxyToken](cmd, proxyTokensPath, begun) {
+		ids = append(ids, cobra.CompletionWithDesc(t.ID, printable(tokenOwner(t))))
+	}
+	return ids, cobra.ShellCompDirectiveNoFileComp
+}
+
 // hostNames returns names that begin as a text does, none where the host does not
 // say.
 func hostNames(cmd *cobra.Command, r resource, begun string) (names []string) {
+	for _, doc := range firstOf[api.Document](cmd, r.at(), begun) {
+		if name := doc.Metadata.Name; printable(name) == name {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// firstOf returns the first of a list of the host that begin as a text does.
+func firstOf[T any](cmd *cobra.Command, path, begun string) []T {
 	c, err := newClient(cmd)
 	if err != nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), completeTimeout)
 	defer cancel()
-	var page api.Page[api.Document]
-	if err := c.do(ctx, http.MethodGet, r.at()+"?"+url.Values{"prefix": {begun}}.Encode(), "", nil, &page); err != nil {
+	var page api.Page[T]
+	if err := c.do(ctx, http.MethodGet, path+"?"+url.Values{"prefix": {begun}}.Encode(), "", nil, &page); err != nil {
 		return nil
 	}
-	for _, doc := range page.Results {
-		if name := doc.Metadata.Name; printable(name) == name {
-			names = append(names, name)
-		}
-	}
-	return names
+	return page.Results
 }

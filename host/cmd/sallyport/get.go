@@ -246,6 +246,9 @@ revoked token count again:
 			if err := checkForm(output); err != nil {
 				return err
 			}
+			if err := checkWait(cmd, wait, false); err != nil {
+				return err
+			}
 			list, err := toDelete(cmd, args)
 			if err != nil {
 				return err

@@ -40,9 +40,13 @@ are "silent" takes configurations and does not report.`,
 				return err
 			}
 			if watch {
-				return watchProxies(cmd, c, output)
+				return watchProxies(cmd, c, output, watchEvery)
 			}
-			return showProxies(cmd, c, output)
+			page, err := c.proxies(cmd.Context(), url.Values{})
+			if err != nil {
+				return err
+			}
+			return showProxies(cmd.OutOrStdout(), output, page)
 		},
 	}
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "look again every two seconds, until it is interrupted")
@@ -52,18 +56,27 @@ are "silent" takes configurations and does not report.`,
 	return cmd
 }
 
-func watchProxies(cmd *cobra.Command, c *client, output string) error {
-	ticker := time.NewTicker(watchEvery)
+// watchProxies shows proxies until the command is interrupted. A host that was
+// there may go away, and come back.
+func watchProxies(cmd *cobra.Command, c *client, output string, every time.Duration) error {
+	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	for first := true; ; first = false {
-		if err := beginWatch(cmd.OutOrStdout(), output, first); err != nil {
+		page, err := c.proxies(cmd.Context(), url.Values{})
+		switch {
+		case cmd.Context().Err() != nil:
+			return nil
+		case err != nil && (first || final(err)):
 			return err
-		}
-		if err := showProxies(cmd, c, output); err != nil {
-			if cmd.Context().Err() != nil {
-				return nil
+		case err != nil:
+			fmt.Fprintf(cmd.ErrOrStderr(), "sallyport: %v\n", err)
+		default:
+			if err := beginWatch(cmd.OutOrStdout(), output, first); err != nil {
+				return err
 			}
-			return err
+			if err := showProxies(cmd.OutOrStdout(), output, page); err != nil {
+				return err
+			}
 		}
 		select {
 		case <-ticker.C:
@@ -86,12 +99,8 @@ func beginWatch(w io.Writer, output string, first bool) (err error) {
 	return err
 }
 
-func showProxies(cmd *cobra.Command, c *client, output string) error {
-	page, err := c.proxies(cmd.Context(), url.Values{})
-	if err != nil {
-		return err
-	}
-	return printAs(cmd.OutOrStdout(), output, page, func(w io.Writer) error { return printProxies(w, page) })
+func showProxies(w io.Writer, output string, page api.ProxyPage) error {
+	return printAs(w, output, page, func(w io.Writer) error { return printProxies(w, page) })
 }
 
 // proxies reads all pages of what is known of proxies.
@@ -118,7 +127,7 @@ func printProxies(w io.Writer, page api.ProxyPage) error {
 		return err
 	}
 	if !page.Complete {
-		if _, err := fmt.Fprintln(w, "the host has just started: not all proxies may have reported yet"); err != nil {
+		if _, err := fmt.Fprintf(w, "%s: there may be workers that are not known\n", printable(page.Incomplete)); err != nil {
 			return err
 		}
 	}

@@ -131,6 +131,8 @@ func expiry(t api.ProxyToken) string {
 func newProxyTokenRevoke() *cobra.Command {
 	var output string
 	cmd := &cobra.Command{
+		ValidArgsFunction: completeProxyTokens,
+
 		Use:   "revoke ID",
 		Short: "Revoke a token at once",
 		Args: func(cmd *cobra.Command, args []string) error {

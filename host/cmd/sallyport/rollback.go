@@ -50,8 +50,8 @@ How far back it goes is a matter of the audit records that are kept (serve
 			if err := required(cmd, "to", "a generation"); err != nil {
 				return err
 			}
-			if request.DryRun && wait > 0 {
-				return usageError(cmd, "--dry-run changes nothing that --wait could wait for")
+			if err := checkWait(cmd, wait, request.DryRun); err != nil {
+				return err
 			}
 			c, err := newClient(cmd)
 			if err != nil {
@@ -98,13 +98,15 @@ func (c *client) rollback(cmd *cobra.Command, request api.RollbackRequest) (resu
 // printRollback shows what a rollback did, or would do.
 func (c *client) printRollback(cmd *cobra.Command, w io.Writer, request api.RollbackRequest, result api.RolledBack) error {
 	if request.DryRun {
-		list, err := json.Marshal(result.Documents)
-		if err != nil {
-			return err
-		}
 		with := side{name: "generation " + request.To}
-		if with.entities, err = answered(list); err != nil {
-			return err
+		if len(result.Documents) > 0 {
+			list, err := json.Marshal(result.Documents)
+			if err != nil {
+				return err
+			}
+			if with.entities, err = answered(list); err != nil {
+				return err
+			}
 		}
 		if err := c.printChanged(cmd, w, with, result.Changes); err != nil {
 			return err

@@ -20,6 +20,9 @@ import (
 const (
 	// askEvery is how often a wait asks what proxies enforce.
 	askEvery = 200 * time.Millisecond
+	// answerTime is how long the last answer may take: a host that hangs must not
+	// hold a wait up.
+	answerTime = 5 * time.Second
 	// maxNamed bounds the laggards that a wait names.
 	maxNamed = 50
 )
@@ -29,6 +32,17 @@ const (
 func addWaitFlag(cmd *cobra.Command, wait *time.Duration) {
 	cmd.Flags().DurationVar(wait, "wait", 0,
 		"how long to wait until all proxies' workers enforce this; if they don't, say which and end with exit code 1")
+}
+
+// checkWait refuses a wait that could not be one, before anything is written.
+func checkWait(cmd *cobra.Command, wait time.Duration, dryRun bool) error {
+	switch {
+	case wait < 0:
+		return usageError(cmd, "--wait: want a time such as 30s")
+	case wait > 0 && dryRun:
+		return usageError(cmd, "--dry-run changes nothing that --wait could wait for")
+	}
+	return nil
 }
 
 // awaitEnforced waits until all proxies' workers enforce a version or a later
@@ -63,6 +77,8 @@ func enforced(page *api.ProxyPage) bool {
 func (c *client) pollEnforced(ctx context.Context, version pushapi.Version, wait time.Duration) (page api.ProxyPage, err error) {
 	query := url.Values{"generation": {version.String()}, "lagging": {"true"}}
 	deadline := time.Now().Add(wait)
+	ctx, cancel := context.WithDeadline(ctx, deadline.Add(answerTime))
+	defer cancel()
 	for {
 		query.Del("after")
 		page, err = c.proxies(ctx, query)
@@ -111,7 +127,7 @@ func printLaggards(w io.Writer, version pushapi.Version, wait time.Duration, pag
 		fmt.Fprintf(&out, "  and %d more; sallyport proxies shows all\n", named-maxNamed)
 	}
 	if !page.Complete {
-		fmt.Fprintf(&out, "the host started less than %s ago, and others may not have reported yet\n", pushapi.Lease)
+		fmt.Fprintf(&out, "%s: there may be workers that are not known\n", printable(page.Incomplete))
 	}
 	_, err := io.WriteString(w, out.String())
 	return err
@@ -136,10 +152,25 @@ func laggards(p *fleet.Proxy) (lines []string) {
 			continue
 		case fleet.Refusing:
 			what += " and refuses " + w.Refused + ": " + printable(w.Reason)
+		case fleet.Lagging:
+			what += trial(p)
 		}
 		lines = append(lines, fmt.Sprintf("proxy %s: worker %.8s of process %.8s%s", name, w.Worker, p.Process, what))
 	}
 	return lines
+}
+
+// trial says what a proxy has refused before its workers saw it.
+func trial(p *fleet.Proxy) string {
+	for i := range p.Workers {
+		if p.Workers[i].State == fleet.Refusing {
+			return "" // what is said of the proxy is what that one has refused
+		}
+	}
+	if p.Refused == "" {
+		return ""
+	}
+	return ", and the proxy refuses " + p.Refused + ": " + printable(p.Reason)
 }
 
 // silence says what is known of a proxy that does not report.

@@ -102,15 +102,12 @@ func newFixture(t *testing.T, o options) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.publisher, err = publish.New(publish.Options{
+	f.publisher = publish.New(publish.Options{
 		Directory: f.directory, Key: key, Extra: []policydata.Issuer{f.dev.Source()}, Logger: slog.New(slog.DiscardHandler),
 		Sinks: []publish.Sink{func(_ context.Context, p *publish.Published) error {
 			return f.proxies.Feed.Set(pushapi.Version{Epoch: p.Version.Epoch, Generation: p.Version.Generation}, p.Bytes)
 		}},
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	f.keys = issuerkeys.New(issuerkeys.Options{
 		Directory: f.directory, Client: keyfetch.New(o.keyPolicy), Logger: slog.New(slog.DiscardHandler),
 	})

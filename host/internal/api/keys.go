@@ -14,6 +14,7 @@ import (
 	"sallyport/host/internal/jwks"
 	"sallyport/host/internal/keyfetch"
 	"sallyport/host/internal/proxyauth"
+	"sallyport/policydata/pushapi"
 	"sallyport/policydata/token"
 )
 
@@ -93,17 +94,11 @@ func parseKeyRequest(body []byte) (keyRequest, error) {
 		return q, errors.New("issuer: want 1 to " + strconv.Itoa(maxIssBytes) + " bytes")
 	case q.KeyID == "" || len(q.KeyID) > jwks.MaxKeyIDBytes:
 		return q, errors.New("kid: want 1 to " + strconv.Itoa(jwks.MaxKeyIDBytes) + " bytes")
-	case !isVersion(q.Version):
+	}
+	if _, ok := pushapi.ParseVersion(q.Version); !ok {
 		return q, errors.New("version: want <epoch>.<generation>")
 	}
 	return q, nil
-}
-
-func isVersion(text string) bool {
-	epoch, generation, ok := strings.Cut(text, ".")
-	_, err := strconv.ParseUint(epoch, 10, 64)
-	_, err2 := strconv.ParseUint(generation, 10, 64)
-	return ok && errors.Join(err, err2) == nil
 }
 
 // refreshIssuer fetches an issuer's keys now.

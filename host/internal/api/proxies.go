@@ -19,10 +19,11 @@ type ProxyPage struct {
 	// Wanted is the version that proxies are measured by: the one that was asked
 	// about, or the published one.
 	Wanted string `json:"wanted"`
-	// Complete is false for a while after the host's start, in which it can't tell
-	// that all have reported.
-	Complete bool          `json:"complete"`
-	Summary  fleet.Summary `json:"summary"` // of all, on whatever page
+	// Complete is false where there may be workers that are not known, and
+	// Incomplete says why.
+	Complete   bool          `json:"complete"`
+	Incomplete string        `json:"incomplete,omitempty"`
+	Summary    fleet.Summary `json:"summary"` // of all, on whatever page
 	Page[fleet.Proxy]
 }
 
@@ -46,13 +47,16 @@ func (a *api) listProxies(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	// Before it is looked who has reported: who has not by then is missing.
-	complete := a.Proxies.Fleet.Complete()
+	incomplete := a.Proxies.Fleet.Incomplete()
 	var streams []xds.NodeStatus
 	if a.Proxies.Streams != nil {
 		streams = a.Proxies.Streams()
 	}
 	list := fleet.Proxies(a.Proxies.Fleet.Live(), streams, wanted, a.Now())
-	page := ProxyPage{Published: published.String(), Wanted: wanted.String(), Complete: complete, Summary: fleet.Summarize(list)}
+	page := ProxyPage{
+		Published: published.String(), Wanted: wanted.String(),
+		Complete: incomplete == "", Incomplete: incomplete, Summary: fleet.Summarize(list),
+	}
 	if lagging {
 		list = slices.DeleteFunc(list, func(p fleet.Proxy) bool { return p.State == fleet.Enforcing })
 	}

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
@@ -59,9 +60,13 @@ func (a *api) proxies(h forProxy) http.HandlerFunc {
 // failProxy answers a proxy that gets nothing.
 func (a *api) failProxy(w http.ResponseWriter, err error) {
 	var limited *proxyauth.LimitedError
+	var often *fleet.LimitedError
 	switch {
 	case errors.As(err, &limited):
 		retryAfter(w, limited.After)
+		fail(w, http.StatusTooManyRequests, err.Error())
+	case errors.As(err, &often):
+		retryAfter(w, often.After)
 		fail(w, http.StatusTooManyRequests, err.Error())
 	case errors.Is(err, proxyauth.ErrNoProof), errors.Is(err, proxyauth.ErrBadProof):
 		w.Header().Set("WWW-Authenticate", `Bearer realm="sallyport proxies"`)
@@ -142,20 +147,18 @@ func (a *api) sendSnapshot(w http.ResponseWriter, control *http.ResponseControll
 	}
 	a.polls.WithLabelValues(kind).Inc()
 	a.polledBytes.Add(float64(len(answer.Body)))
-	// Whoever reads slowly keeps a place no longer than this. The connection's
-	// next answer has its own time again.
+	// Whoever reads slowly keeps a place no longer than this.
 	_ = control.SetWriteDeadline(time.Now().Add(sendTimeout))
 	w.WriteHeader(status)
-	if _, err := w.Write(answer.Body); err != nil {
-		return // a client that went away is no error of ours
-	}
-	if control.Flush() == nil {
-		_ = control.SetWriteDeadline(time.Time{})
-	}
+	_, _ = w.Write(answer.Body) // a client that went away is no error of ours
 }
 
 // report takes in what a worker says of itself, see package pushapi.
 func (a *api) report(w http.ResponseWriter, r *http.Request, p proxyauth.Principal) {
+	if err := a.Proxies.Fleet.Admit(p.Identity); err != nil {
+		a.failProxy(w, err)
+		return
+	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, pushapi.MaxReportBytes))
 	if err != nil {
 		failBody(w, err)
@@ -163,11 +166,14 @@ func (a *api) report(w http.ResponseWriter, r *http.Request, p proxyauth.Princip
 	}
 	report, err := fleet.Parse(body)
 	if err != nil {
+		a.Proxies.Fleet.Missed(p.Identity, err)
 		fail(w, http.StatusBadRequest, err.Error())
 		return
 	}
 	if !p.SpeaksFor(report.Instance) {
-		fail(w, http.StatusForbidden, "this token is of the instance "+strconv.Quote(p.Instance)+" alone")
+		err := fmt.Errorf("this token is of the instance %q alone", p.Instance)
+		a.Proxies.Fleet.Missed(p.Identity, err)
+		fail(w, http.StatusForbidden, err.Error())
 		return
 	}
 	if p.Instance != "" {

@@ -187,6 +187,9 @@ func TestReportsAreListed(t *testing.T) {
 	}
 	wantProblem(t, f.report("", "{}"), http.StatusBadRequest, "is missing")
 	wantProblem(t, f.report("", strings.Repeat(" ", 9000)), http.StatusRequestEntityTooLarge, "8192")
+	if m := f.metrics(t); !strings.Contains(m, "\nsallyport_reports_total 4\n") || !strings.Contains(m, "\nsallyport_reports_refused_total 1\n") {
+		t.Error("the report that was refused is not counted")
+	}
 
 	page := f.proxyPage(t, "")
 	if page.Published != "1.1" || page.Wanted != "1.1" || page.Complete || len(page.Results) != 3 ||
@@ -206,6 +209,36 @@ func TestReportsAreListed(t *testing.T) {
 	} {
 		wantProblem(t, f.do(f.admin(http.MethodGet, "/api/v1/proxies"+query, nil)), http.StatusBadRequest, want)
 	}
+}
+
+// Who reports too often is told to come again, as an identity before anything is
+// read, and as a worker.
+func TestReportsAreLimited(t *testing.T) {
+	f := newFixture(t, options{})
+	_, flooding := f.proxyToken(t, directory.NewProxyToken{Name: "edge-1"})
+	_, other := f.proxyToken(t, directory.NewProxyToken{Name: "edge-2"})
+	good := reportOf("edge-2", aWorker, pushapi.Version{Epoch: 1, Generation: 1})
+	flood := func(token, body string, status int) {
+		t.Helper()
+		const enough = 10_000
+		for range enough {
+			w := f.report(token, body)
+			if w.Code == status {
+				continue
+			}
+			wantProblem(t, w, http.StatusTooManyRequests, "too many reports")
+			if w.Header().Get("Retry-After") != "1" {
+				t.Errorf("Retry-After %q", w.Header().Get("Retry-After"))
+			}
+			return
+		}
+		t.Errorf("%d reports were read", enough)
+	}
+	flood(flooding, "{}", http.StatusBadRequest)
+	if w := f.report(other, good); w.Code != http.StatusNoContent {
+		t.Errorf("another proxy: %d %s", w.Code, w.Body)
+	}
+	flood(other, good, http.StatusNoContent)
 }
 
 func TestProxiesProveWhoTheyAre(t *testing.T) {
@@ -253,6 +286,9 @@ func TestProxiesProveWhoTheyAre(t *testing.T) {
 	}
 	if w := f.do(byToken(http.MethodPost, pushapi.KeysPath, "", "{}")); w.Code != http.StatusUnauthorized {
 		t.Errorf("keys by nobody: %d", w.Code)
+	}
+	if !strings.Contains(f.metrics(t), "\nsallyport_reports_refused_total 1\n") {
+		t.Error("the report for another is not counted")
 	}
 	list := f.proxyPage(t, "").Results
 	if len(list) != 2 || list[0].Identity != "fleet:prod" || list[1].Identity != "proxy:edge-1" || list[1].Instance != "edge-1" {

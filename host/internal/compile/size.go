@@ -26,15 +26,18 @@ const (
 func (c *Compiler) Sizes(extra ...policydata.Issuer) directory.Sizes {
 	return directory.Sizes{
 		Limit: policydata.MaxSnapshotBytes,
-		Exact: func(s *model.State) (int, error) {
+		Exact: func(s *model.State) (size, growth int, err error) {
 			source, err := c.Source(s, Version{Epoch: 1, Generation: 1})
 			if err != nil {
-				return 0, err
+				return 0, 0, err
 			}
 			source.Issuers = withExtra(source.Issuers, extra)
 			// Not by c's builder: this is rare, and would keep as much memory again.
 			body, err := policydata.Build(source)
-			return len(body) + signatureBytes, err
+			if err != nil {
+				return 0, 0, err
+			}
+			return len(body) + signatureBytes, policydata.HashTableBytes(body), nil
 		},
 		Bound: bound,
 	}

@@ -153,7 +153,7 @@ func (b *back) closed(e, last model.Entity) model.Entity {
 		return &c
 	case *model.Issuer:
 		c := *e
-		c.JWKS.Inline = b.inline(e, last.(*model.Issuer))
+		c.JWKS = b.jwks(e, last.(*model.Issuer))
 		return &c
 	}
 	return e
@@ -167,13 +167,25 @@ func (b *back) disabled(e model.Entity, then, now bool) bool {
 	return true
 }
 
-// inline returns the inline keys of an issuer that it has now, too: what was
-// withdrawn may be in somebody's hands, and what was added since is what is gone
-// back from. Where they were not inline, none was withdrawn.
-func (b *back) inline(then, now *model.Issuer) json.RawMessage {
-	if b.Keys || now.JWKS.Inline == nil || then.JWKS.Inline == nil || bytes.Equal(then.JWKS.Inline, now.JWKS.Inline) {
-		return then.JWKS.Inline
+// jwks returns where the keys of an issuer come from: of inline ones, those that
+// it has now, too. What was withdrawn may be in somebody's hands, and what was
+// added since is what is gone back from. An issuer whose keys are fetched now has
+// withdrawn all that were inline; they stay fetched, or it would have none.
+func (b *back) jwks(then, now *model.Issuer) model.JWKS {
+	switch {
+	case b.Keys || then.JWKS.Inline == nil || bytes.Equal(then.JWKS.Inline, now.JWKS.Inline):
+		return then.JWKS
+	case now.JWKS.Inline == nil:
+		b.keep(then, "spec.jwks.inline", "was taken out since, and stays out: keys are fetched")
+		return now.JWKS
 	}
+	jwks := then.JWKS
+	jwks.Inline = b.inline(then, now)
+	return jwks
+}
+
+// inline returns the keys that an issuer had inline then and has so now.
+func (b *back) inline(then, now *model.Issuer) json.RawMessage {
 	old, new := inlineKeys(then), inlineKeys(now)
 	both := slices.DeleteFunc(slices.Clone(old), func(key string) bool { return !slices.Contains(new, key) })
 	if len(both) == len(old) {

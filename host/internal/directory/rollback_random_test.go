@@ -63,6 +63,12 @@ func (c *chronicle) back(now *model.State, r directory.Rollback) *model.State {
 			s := *then
 			s.Disabled = s.Disabled || last.(*model.ServiceAccount).Disabled && !r.Enable
 			e = &s
+		case *model.Issuer: // its inline keys are always none here
+			if now := last.(*model.Issuer).JWKS; now.Inline == nil && then.JWKS.Inline != nil {
+				i := *then
+				i.JWKS = now
+				e = &i
+			}
 		}
 		list = append(list, e)
 	}

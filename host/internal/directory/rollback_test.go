@@ -56,7 +56,9 @@ func TestWhatWasClosedStaysClosed(t *testing.T) {
 		"an inline key that was withdrawn, by keys": {inlineIssuer(k1, k2), inlineIssuer(k2, k3), false, directory.Rollback{Keys: true}, inlineIssuer(k1, k2), ""},
 		"an inline key that came goes":              {inlineIssuer(k1), inlineIssuer(k1, k3), false, directory.Rollback{}, inlineIssuer(k1), ""},
 		"no inline key is left":                     {inlineIssuer(k1), inlineIssuer(k3), false, directory.Rollback{}, inlineIssuer(), "spec.jwks.inline"},
-		"inline keys where there were fetched ones": {inlineIssuer(k1), issuerDoc("idp", `{uri: "https://keys"}`), false, directory.Rollback{}, inlineIssuer(k1), ""},
+		"inline keys where keys are fetched":        {inlineIssuer(k1), issuerDoc("idp", `{uri: "https://keys"}`), false, directory.Rollback{}, issuerDoc("idp", `{uri: "https://keys"}`), "spec.jwks.inline"},
+		"the same, by keys":                         {inlineIssuer(k1), issuerDoc("idp", `{uri: "https://keys"}`), false, directory.Rollback{Keys: true}, inlineIssuer(k1), ""},
+		"fetched keys where there are inline ones":  {issuerDoc("idp", `{uri: "https://keys"}`), inlineIssuer(k1), false, directory.Rollback{}, issuerDoc("idp", `{uri: "https://keys"}`), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d, _ := newDirectory(t)

@@ -11,8 +11,9 @@ import (
 // of which none can be made.
 type Sizes struct {
 	Limit int // in bytes
-	// Exact returns the size of a state's snapshot, or why there can't be one.
-	Exact func(*model.State) (int, error)
+	// Exact returns the size of a state's snapshot, and by how much its tables grow
+	// at most with whatever comes next; or why there can't be one.
+	Exact func(*model.State) (size, growth int, err error)
 	// Bound returns what an entity adds to a snapshot at most, if no table of
 	// the snapshot grows.
 	Bound func(model.Entity) int
@@ -22,9 +23,6 @@ const (
 	// maxBounded is how many differences are bounded one by one: measuring all at
 	// once costs less than more.
 	maxBounded = 100
-	// tableGrowth is by how much a snapshot may grow with whatever comes next: its
-	// hash tables double where they are full.
-	tableGrowth = 2
 	// revokedBytes and keyBytes are what a revoked token and a public key add at
 	// most, beside the text that they have.
 	revokedBytes = 128
@@ -47,14 +45,14 @@ func (d *Directory) bound(prev *image, c *change, next *model.State, diffs []dif
 			return bound, nil
 		}
 	}
-	size, err := d.sizes.Exact(next)
+	size, growth, err := d.sizes.Exact(next)
 	if err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrTooLarge, err)
 	}
 	if size > d.sizes.Limit {
 		return 0, fmt.Errorf("%w: it would have %d bytes, and the limit is %d", ErrTooLarge, size, d.sizes.Limit)
 	}
-	return tableGrowth * size, nil
+	return size + growth, nil
 }
 
 // added is what a change adds to the snapshot at most.

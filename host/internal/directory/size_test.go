@@ -17,12 +17,12 @@ func TestAStateOfWhichNoSnapshotCanBeMadeIsRefused(t *testing.T) {
 	measured := 0
 	sizes := directory.Sizes{
 		Limit: 60,
-		Exact: func(s *model.State) (int, error) {
+		Exact: func(s *model.State) (size, growth int, err error) {
 			measured++
 			if len(s.Users) > 25 {
-				return 0, errors.New("more than there is room for")
+				return 0, 0, errors.New("more than there is room for")
 			}
-			return len(s.Users) + len(s.Revoked), nil
+			return len(s.Users) + len(s.Revoked), len(s.Users), nil
 		},
 		Bound: func(model.Entity) int { return 10 },
 	}

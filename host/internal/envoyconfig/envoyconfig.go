@@ -198,8 +198,10 @@ func (o Options) pluginConfiguration(w way) (string, error) {
 		}
 		c.TrustedKeys = append(c.TrustedKeys, der)
 	}
-	if w == byPoll {
-		c.HostCluster, c.Poll = HostCluster, true
+	// By ECDS, too, before the first push: workers tell the host that they are
+	// there, and have nothing yet.
+	if w != inText {
+		c.HostCluster, c.Poll = HostCluster, w == byPoll
 	}
 	return string(c.AppendJSON(nil)), nil
 }

@@ -106,7 +106,7 @@ func TestValuesArriveAsTheyAre(t *testing.T) {
 		plugin []any
 		want   string // the plugin configuration
 	}{
-		{"ecds", parse(t, ecdsText, ecdsErr), filterPath("config_discovery", "default_config", "config"), `{"trusted_keys":["a2V5"]}`},
+		{"ecds", parse(t, ecdsText, ecdsErr), filterPath("config_discovery", "default_config", "config"), `{"trusted_keys":["a2V5"],"host":{"cluster":"sallyport_host"}}`},
 		{"static", parse(t, staticText, staticErr), filterPath("typed_config", "config"), `{"trusted_keys":["a2V5"],"snapshot":"AP8i"}`},
 		{"poll", parse(t, pollText, pollErr), filterPath("typed_config", "config"), `{"trusted_keys":["a2V5"],"snapshot":"AP8i","host":{"cluster":"sallyport_host","poll":true}}`},
 	} {
@@ -135,7 +135,6 @@ func TestAllTextsAreClosed(t *testing.T) {
 	ecdsText, ecdsErr := ECDS(Options{})
 	staticText, staticErr := Static(Options{})
 	pollText, pollErr := Poll(Options{})
-	const nothing = `{"trusted_keys":[]}`
 	for _, tt := range []struct {
 		name   string
 		text   string
@@ -143,8 +142,8 @@ func TestAllTextsAreClosed(t *testing.T) {
 		plugin []any
 		want   string
 	}{
-		{"ecds", ecdsText, ecdsErr, filterPath("config_discovery", "default_config", "config"), nothing},
-		{"static", staticText, staticErr, filterPath("typed_config", "config"), nothing},
+		{"ecds", ecdsText, ecdsErr, filterPath("config_discovery", "default_config", "config"), `{"trusted_keys":[],"host":{"cluster":"sallyport_host"}}`},
+		{"static", staticText, staticErr, filterPath("typed_config", "config"), `{"trusted_keys":[]}`},
 		{"poll", pollText, pollErr, filterPath("typed_config", "config"), `{"trusted_keys":[],"host":{"cluster":"sallyport_host","poll":true}}`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

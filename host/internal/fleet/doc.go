@@ -8,5 +8,6 @@
 // identity is never taken for what another one has reported.
 //
 // What is known is in memory. For a lease after the host's start it is not
-// known whether all have reported: see [Registry.Complete].
+// known whether all have reported; nor is it after a report was refused: see
+// [Registry.Incomplete].
 package fleet

@@ -139,10 +139,41 @@ func TestARegistryIsCompleteAfterALease(t *testing.T) {
 	c := newClock()
 	r := New(c.now)
 	c.t = c.t.Add(pushapi.Lease - 1)
-	before := r.Complete()
+	before := r.Incomplete()
 	c.t = c.t.Add(1)
-	if before || !r.Complete() {
-		t.Errorf("before %t, then %t", before, r.Complete())
+	if before != "the host started less than 15s ago" || r.Incomplete() != "" {
+		t.Errorf("before %q, then %q", before, r.Incomplete())
+	}
+}
+
+func TestARegistryThatRefusedAReportIsNotCompleteForALease(t *testing.T) {
+	for name, tt := range map[string]struct {
+		refuse func(r *Registry)
+		want   string
+	}{
+		"too many workers": {func(r *Registry) {
+			for i := range MaxWorkersOfProxy + 1 {
+				_ = r.Report("proxy:a", true, worker("a", 1, i, 1))
+			}
+		}, "a report of proxy:a was refused: too many workers report"},
+		"one not understood": {func(r *Registry) {
+			r.Missed("", errors.New("worker: want 32 hex digits"))
+		}, "a report was refused: worker: want 32 hex digits"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newClock()
+			r := New(c.now)
+			c.t = c.t.Add(pushapi.Lease)
+			tt.refuse(r)
+			c.t = c.t.Add(pushapi.Lease - 1)
+			if got := r.Incomplete(); got != tt.want {
+				t.Errorf("%q, want %q", got, tt.want)
+			}
+			c.t = c.t.Add(1)
+			if got := r.Incomplete(); got != "" {
+				t.Errorf("after a lease: %q", got)
+			}
+		})
 	}
 }
 
@@ -186,6 +217,101 @@ func TestWorkersAreBounded(t *testing.T) {
 	}
 }
 
+// A worker may report a few times at once, and then every MinReportInterval. What
+// is refused changes nothing, and other workers are not touched.
+func TestAWorkerReportsNotTooOften(t *testing.T) {
+	c := newClock()
+	r := New(c.now)
+	const most = int(limitWindow / pushapi.MinReportInterval)
+	report(t, r, "proxy:a", worker("a", 1, 1, 1)) // the first is what makes it known
+	for n := range most {
+		report(t, r, "proxy:a", worker("a", 1, 1, uint64(2+n)))
+	}
+	var limited *LimitedError
+	if err := r.Report("proxy:a", true, worker("a", 1, 1, 99)); !errors.As(err, &limited) || limited.After != pushapi.MinReportInterval {
+		t.Errorf("got %v", err)
+	}
+	if live := r.Live(); len(live) != 1 || live[0].Enforced != v(uint64(1+most)) {
+		t.Errorf("%+v", live)
+	}
+	report(t, r, "proxy:a", worker("a", 1, 2, 1))
+	for range 10 {
+		c.t = c.t.Add(pushapi.MinReportInterval)
+		report(t, r, "proxy:a", worker("a", 1, 1, 9))
+	}
+	if _, refused := r.counts(); refused != 1 {
+		t.Errorf("%d were refused", refused)
+	}
+}
+
+// An identity's reports are limited before they are read, by how many workers it
+// has; others' are not touched.
+func TestAnIdentityReportsNotTooOften(t *testing.T) {
+	c := newClock()
+	r := New(c.now)
+	admitted := func(identity string) (n int) {
+		for ; ; n++ {
+			var limited *LimitedError
+			if err := r.Admit(identity); errors.As(err, &limited) {
+				return n
+			} else if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if n := admitted("fleet:f"); n != leastRate {
+		t.Errorf("nobody is known: %d at once", n)
+	}
+	if n := admitted("fleet:f"); n != 0 {
+		t.Errorf("and %d more", n)
+	}
+	if n := admitted("proxy:b"); n != leastRate {
+		t.Errorf("another identity: %d", n)
+	}
+	for n := range 1000 {
+		report(t, r, "fleet:f", worker("a", 1, n, 1))
+	}
+	c.t = c.t.Add(limitWindow)
+	if n := admitted("fleet:f"); n != 5000 {
+		t.Errorf("1,000 workers: %d at once", n)
+	}
+	for i := range 3 * maxAdmitted {
+		if err := r.Admit(fmt.Sprint(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(r.admitted); n > maxAdmitted {
+		t.Errorf("%d identities are remembered", n)
+	}
+}
+
+// A fleet of which nothing is known is within seconds, though each worker comes
+// again only after a second or more.
+func TestAWholeFleetIsSoonKnown(t *testing.T) {
+	c := newClock()
+	r := New(c.now)
+	due := make([]time.Duration, maxWorkersOfFleet)
+	known, begun := 0, c.t
+	for known < len(due) && c.t.Sub(begun) < pushapi.Lease {
+		for n, at := range due {
+			if at < 0 || c.t.Sub(begun) < at {
+				continue
+			}
+			if r.Admit("fleet:f") != nil {
+				due[n] = c.t.Sub(begun) + time.Second
+				continue
+			}
+			report(t, r, "fleet:f", worker("a", 1, n, 1))
+			due[n], known = -1, known+1
+		}
+		c.t = c.t.Add(100 * time.Millisecond)
+	}
+	if known < len(due) {
+		t.Errorf("%d of %d workers are known after %v", known, len(due), c.t.Sub(begun))
+	}
+	t.Logf("known after %v", c.t.Sub(begun))
+}
+
 func TestProxies(t *testing.T) {
 	c := newClock()
 	r := New(c.now)
@@ -201,8 +327,17 @@ func TestProxies(t *testing.T) {
 	stream := func(node, address string, subscribed bool) xds.NodeStatus {
 		return xds.NodeStatus{Node: node, Address: address, Subscribed: subscribed, Sent: "1.42", Acked: "1.41", LastSeen: c.t}
 	}
+	inTrial := worker("t", 7, 1, 41)
+	inTrial.Push = pushapi.PushConfiguration
+	report(t, r, "", inTrial)
+	nacked := func(node, address, version string) xds.NodeStatus {
+		s := stream(node, address, true)
+		s.Nacked, s.Error = version, "no such feature"
+		return s
+	}
 	streams := []xds.NodeStatus{
-		stream("n", "1:1", true), stream("n", "1:1", true), stream("n", "2:2", true), stream("s", "3:3", true), stream("ads", "4:4", false),
+		nacked("t", "6:6", "1.42"), nacked("u", "7:7", "1.42"), nacked("n", "1:1", "1.41"),
+		stream("n", "1:1", true), stream("n", "2:2", true), stream("s", "3:3", true), stream("ads", "4:4", false),
 		{Node: "a", Address: "5:5", Identity: "cert:x", Subscribed: true, LastSeen: c.t}, // another a
 	}
 	list := Proxies(r.Live(), streams, v(42), c.t)
@@ -221,11 +356,13 @@ func TestProxies(t *testing.T) {
 		`n enforcing 1 workers "1.42" behind 0 refused ""  seen 3 streams 2`,
 		`n silent 0 workers "" behind 0 refused ""  seen 0 streams 1`,
 		`s silent 0 workers "" behind 0 refused ""  seen 0 streams 1`,
+		`t refusing 1 workers "1.41" behind 1 refused "1.42" no such feature seen 0 streams 1`,
+		`u silent 0 workers "" behind 0 refused "1.42" no such feature seen 0 streams 1`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	summary := Summary{Proxies: 9, Workers: 9, Enforcing: 5, Lagging: 7, Silent: 3}
+	summary := Summary{Proxies: 11, Workers: 10, Enforcing: 5, Lagging: 9, Silent: 4}
 	if got := Summarize(list); got != summary {
 		t.Errorf("%+v", got)
 	}

@@ -18,7 +18,7 @@ var (
 	laggingDesc = prometheus.NewDesc("sallyport_workers_lagging", "Of these, the ones that enforce less than what is published.", nil, nil)
 	refusesDesc = prometheus.NewDesc("sallyport_workers_refusing", "Of the lagging, the ones that could not take a snapshot.", nil, nil)
 	reportsDesc = prometheus.NewDesc("sallyport_reports_total", "Reports of workers.", nil, nil)
-	refusedDesc = prometheus.NewDesc("sallyport_reports_refused_total", "Reports refused since too many workers report.", nil, nil)
+	refusedDesc = prometheus.NewDesc("sallyport_reports_refused_total", "Of these, the ones that were refused: too many workers report, or one too often, or what they say is not understood.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.

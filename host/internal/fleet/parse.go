@@ -56,9 +56,9 @@ func Parse(body []byte) (r pushapi.Report, err error) {
 
 func (w *wire) report() (r pushapi.Report, err error) {
 	r = pushapi.Report{
-		Instance: clip(*w.Instance, pushapi.MaxInstanceBytes), Process: *w.Process, Worker: *w.Worker,
-		Plugin: clip(*w.Plugin, pushapi.MaxPluginBytes), Push: *w.Push, Mark: *w.Mark, Age: *w.Age, Held: *w.Held,
-		Reason: clip(*w.Reason, pushapi.MaxReasonBytes),
+		Instance: pushapi.Clip(*w.Instance, pushapi.MaxInstanceBytes), Process: *w.Process, Worker: *w.Worker,
+		Plugin: pushapi.Clip(*w.Plugin, pushapi.MaxPluginBytes), Push: *w.Push, Mark: *w.Mark, Age: *w.Age, Held: *w.Held,
+		Reason: pushapi.Clip(*w.Reason, pushapi.MaxReasonBytes),
 	}
 	switch {
 	case !isHex(r.Process, 2*pushapi.IDBytes):
@@ -92,7 +92,7 @@ func (w *wire) decisions(r *pushapi.Report) error {
 		delete(w.Decisions, name)
 	}
 	for name := range w.Decisions {
-		return fmt.Errorf("decisions: unknown reason %q", clip(name, 64))
+		return fmt.Errorf("decisions: unknown reason %q", pushapi.Clip(name, 64))
 	}
 	return nil
 }
@@ -108,12 +108,4 @@ func version(name, text string) (pushapi.Version, error) {
 
 func isHex(text string, digits int) bool {
 	return len(text) == digits && strings.Trim(text, "0123456789abcdef") == ""
-}
-
-// clip cuts text of a proxy to n bytes of valid UTF-8.
-func clip(text string, n int) string {
-	if len(text) > n {
-		text = text[:n]
-	}
-	return strings.ToValidUTF8(text, "")
 }

@@ -34,7 +34,7 @@ type Proxy struct {
 	Enforced string `json:"enforced"`
 	// Behind is how many generations that is behind, if it is of the same epoch.
 	Behind  uint64   `json:"behind,string"`
-	Refused string   `json:"refused,omitempty"` // by a worker that refuses
+	Refused string   `json:"refused,omitempty"` // by a worker, or by the proxy before any worker saw it
 	Reason  string   `json:"reason,omitempty"`
 	Seen    int64    `json:"seen"` // seconds ago
 	Workers []Status `json:"workers"`
@@ -96,20 +96,44 @@ func Proxies(live []*Worker, streams []xds.NodeStatus, wanted pushapi.Version, n
 		if slices.ContainsFunc(live[:n], func(w *Worker) bool { return w.Push == pushapi.PushConfiguration }) {
 			configured[node]++
 			p.Streams = connected[node]
+			p.explain()
 		}
 		list = append(list, p)
 		live = live[n:]
 	}
 	for node, streams := range connected {
 		for _, s := range streams[min(len(streams), configured[node]):] {
-			list = append(list, Proxy{
+			p := Proxy{
 				Identity: node.Identity, Instance: node.Instance, State: Silent, Seen: s.Seen,
 				Workers: []Status{}, Streams: []Stream{s},
-			})
+			}
+			p.explain()
+			list = append(list, p)
 		}
 	}
 	slices.SortFunc(list, func(a, b Proxy) int { return strings.Compare(a.Offset(), b.Offset()) })
 	return list
+}
+
+// explain says of a proxy whose workers name nothing that they refuse what it has
+// refused before they saw it: Envoy tries a configuration in a VM of its own, and
+// no worker gets one that fails there.
+func (p *Proxy) explain() {
+	if p.State == Enforcing || p.Reason != "" {
+		return
+	}
+	enforced, _ := pushapi.ParseVersion(p.Enforced)
+	for _, s := range p.Streams {
+		refused, ok := pushapi.ParseVersion(s.Nacked)
+		if !ok || refused.Compare(enforced) <= 0 {
+			continue
+		}
+		p.Refused, p.Reason = s.Nacked, s.Error
+		if p.State == Lagging {
+			p.State = Refusing
+		}
+		return
+	}
 }
 
 func (w *Worker) process() Key {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"container/list"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -49,6 +50,8 @@ type Worker struct {
 	pushapi.Report
 	First time.Time // when it was heard of first
 	Seen  time.Time // and last
+
+	next time.Time // see take
 }
 
 func (w *Worker) key() Key { return Key{w.Identity, w.Instance, w.Process, w.Worker, w.Plugin} }
@@ -63,20 +66,57 @@ type Registry struct {
 	order   *list.List            // guarded by mu; of *Worker, who was silent the longest first
 	of      map[string]int        // guarded by mu; workers by identity
 	reports uint64                // guarded by mu
-	refused uint64                // guarded by mu
+	// admitted has for each identity that reports what take wants; guarded by mu.
+	admitted map[string]time.Time
+	refused  uint64    // guarded by mu
+	missed   string    // guarded by mu; why the last report was refused, "": none was
+	since    time.Time // guarded by mu; when that was
 }
 
 // New returns a Registry that knows nobody. now is a clock such as time.Now.
 func New(now func() time.Time) *Registry {
-	return &Registry{now: now, begun: now(), workers: map[Key]*list.Element{}, order: list.New(), of: map[string]int{}}
+	return &Registry{
+		now: now, begun: now(), workers: map[Key]*list.Element{}, order: list.New(), of: map[string]int{}, admitted: map[string]time.Time{},
+	}
 }
 
-// Complete reports whether all workers that there are had the time to report
-// since the host began.
-func (r *Registry) Complete() bool { return r.now().Sub(r.begun) >= pushapi.Lease }
+// Incomplete says why there may be workers that are not known, "" if all that
+// there are had the time to report: for a lease after the host has begun, and
+// after a report of theirs was refused.
+func (r *Registry) Incomplete() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.now()
+	switch {
+	case now.Sub(r.begun) < pushapi.Lease:
+		return fmt.Sprintf("the host started less than %s ago", pushapi.Lease)
+	case r.missed != "" && now.Sub(r.since) < pushapi.Lease:
+		return r.missed
+	}
+	return ""
+}
+
+// Missed notes that a report of an identity was refused, so that a worker may be
+// unknown that enforces something.
+func (r *Registry) Missed(identity string, why error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.reports++
+	r.miss(identity, why, r.now())
+}
+
+// miss is Missed with mu locked.
+func (r *Registry) miss(identity string, why error, now time.Time) {
+	r.refused++
+	of := ""
+	if identity != "" {
+		of = " of " + identity
+	}
+	r.missed, r.since = "a report"+of+" was refused: "+pushapi.Clip(why.Error(), pushapi.MaxReasonBytes), now
+}
 
 // Report takes in what a worker of an identity says; alone says that this is of
-// one proxy. The error is ErrFull.
+// one proxy. The error is ErrFull or a *LimitedError.
 func (r *Registry) Report(identity string, alone bool, report pushapi.Report) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -85,7 +125,13 @@ func (r *Registry) Report(identity string, alone bool, report pushapi.Report) er
 	r.reports++
 	w := &Worker{Identity: identity, Report: report, First: now, Seen: now}
 	if e, ok := r.workers[w.key()]; ok {
-		w.First = e.Value.(*Worker).First
+		before := e.Value.(*Worker)
+		next, err := take(before.next, now, pushapi.MinReportInterval)
+		if err != nil {
+			r.refused++
+			return err
+		}
+		w.First, w.next = before.First, next
 		e.Value = w // never changed in place: Live hands them out
 		r.order.MoveToBack(e)
 		return nil
@@ -95,7 +141,7 @@ func (r *Registry) Report(identity string, alone bool, report pushapi.Report) er
 		most = MaxWorkersOfProxy
 	}
 	if r.order.Len() >= MaxWorkers || r.of[identity] >= most {
-		r.refused++
+		r.miss(identity, ErrFull, now)
 		return ErrFull
 	}
 	r.workers[w.key()] = r.order.PushBack(w)

@@ -26,7 +26,9 @@ func (e Error) Error() string {
 	if e.Line > 0 && e.Column > 0 {
 		fmt.Fprintf(&b, ":%d", e.Column)
 	}
-	b.WriteString(": ")
+	if b.Len() > 0 {
+		b.WriteString(": ")
+	}
 	if e.Field != "" {
 		b.WriteString(e.Field + ": ")
 	}

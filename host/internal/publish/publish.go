@@ -45,7 +45,6 @@ type Options struct {
 type Publisher struct {
 	o        Options
 	compiler *compile.Compiler
-	verify   policydata.VerifyFunc
 
 	mu      sync.Mutex
 	current *Published    // guarded by mu; nil until the first
@@ -55,15 +54,8 @@ type Publisher struct {
 }
 
 // New returns a Publisher, which publishes nothing before Run.
-func New(o Options) (*Publisher, error) {
-	verify, err := signing.Verifier(o.Key.SPKI())
-	if err != nil {
-		return nil, err
-	}
-	return &Publisher{
-		o: o, compiler: compile.New(), verify: verify,
-		changed: make(chan struct{}), tried: make(chan struct{}),
-	}, nil
+func New(o Options) *Publisher {
+	return &Publisher{o: o, compiler: compile.New(), changed: make(chan struct{}), tried: make(chan struct{})}
 }
 
 // Tried returns a channel that is closed when Run has tried to publish what was
@@ -158,11 +150,11 @@ func (p *Publisher) compile(revision directory.Revision, version compile.Version
 	if err != nil {
 		return nil, fmt.Errorf("compile generation %d: %w", version.Generation, err)
 	}
-	signed, err := p.o.Key.Sign(body)
+	signed, verify, err := p.o.Key.SignToVerify(body)
 	if err != nil {
 		return nil, fmt.Errorf("sign generation %d: %w", version.Generation, err)
 	}
-	loaded, err := policydata.Load(signed, p.verify)
+	loaded, err := policydata.Load(signed, verify)
 	if err != nil {
 		return nil, fmt.Errorf("generation %d: %w", version.Generation, err)
 	}

@@ -15,7 +15,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
-	"sallyport/host/internal/api"
 	"sallyport/host/internal/compile"
 	"sallyport/host/internal/condition"
 	"sallyport/host/internal/devissuer"
@@ -225,7 +224,7 @@ func (s *Server) newPublisher() (*publish.Publisher, error) {
 		Logger:    s.config.Logger,
 		Sinks:     append([]publish.Sink{s.push}, s.config.Sinks...),
 		Observe:   s.metrics.compiled,
-	})
+	}), nil
 }
 
 func (s *Server) devIssuer() ([]policydata.Issuer, error) {
@@ -316,9 +315,6 @@ func (s *Server) HTTPAddr() string { return s.http.Addr().String() }
 // XDSAddr returns the address of xDS.
 func (s *Server) XDSAddr() string { return s.grpc.Addr().String() }
 
-// shutdownTimeout bounds how long requests may take to end when the host stops.
-const shutdownTimeout = 5 * time.Second
-
 // Run serves until ctx is done, and closes the Server.
 func (s *Server) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, s.Close()) }()
@@ -348,24 +344,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		s.freshness.run(ctx, ticker.C)
 		return nil
 	})
-	web := &http.Server{
-		Handler: api.New(api.Options{
-			Directory: s.directory, Store: s.store, Publisher: s.publisher, Keys: s.keys, Registry: s.registry,
-			Module: api.NewModule(s.config.Module), Logger: s.config.Logger, Now: time.Now,
-			FirstUserIssuer: s.firstUserIssuer(),
-			Proxies: api.Proxies{
-				Guard: s.guard, Proof: s.needsProof(s.http), Feed: s.feed, Fleet: s.fleet, Streams: s.xds.Status,
-			},
-		}),
-		// "OPTIONS *" is decided like any other request.
-		DisableGeneralOptionsHandler: true,
-
-		ReadHeaderTimeout: 10 * time.Second,
-		ReadTimeout:       time.Minute,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          slog.NewLogLogger(s.config.Logger.Handler(), slog.LevelWarn),
-	}
+	web := s.newWeb()
 	g.Go(func() error {
 		// The API decides by what is published: who calls at once after a start
 		// waits for that instead of being refused.

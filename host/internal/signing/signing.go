@@ -3,6 +3,7 @@
 package signing
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -113,13 +114,30 @@ func (k *Key) ID() string {
 // deterministic (RFC 6979), so that hosts with one store and one key publish the
 // same bytes under the same entity tag.
 func (k *Key) Sign(body []byte) ([]byte, error) {
+	signed, _, err := k.SignToVerify(body)
+	return signed, err
+}
+
+// SignToVerify signs as Sign does, and returns a check for this one snapshot: the
+// signature against the key's public half, as Verifier has it, over the digest
+// that was signed. The digest of many megabytes is dearer than seeing that they
+// are the same. body must not change before the check.
+func (k *Key) SignToVerify(body []byte) (signed []byte, verify policydata.VerifyFunc, err error) {
 	digest := sha256.Sum256(body)
 	sig, err := k.private.Sign(nil, digest[:], crypto.SHA256)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return policydata.AppendSignature(body, k.ID(), sig), nil
+	verify = func(signed, sig []byte) error {
+		if !bytes.Equal(signed, body) || !ecdsa.VerifyASN1(&k.private.PublicKey, digest[:], sig) {
+			return errNotByKey
+		}
+		return nil
+	}
+	return policydata.AppendSignature(body, k.ID(), sig), verify, nil
 }
+
+var errNotByKey = errors.New("the key did not make it")
 
 // Verifier returns a check of snapshots against a public key.
 func Verifier(spki []byte) (policydata.VerifyFunc, error) {
@@ -134,7 +152,7 @@ func Verifier(spki []byte) (policydata.VerifyFunc, error) {
 	return func(signed, sig []byte) error {
 		digest := sha256.Sum256(signed)
 		if !ecdsa.VerifyASN1(public, digest[:], sig) {
-			return errors.New("the key did not make it")
+			return errNotByKey
 		}
 		return nil
 	}, nil

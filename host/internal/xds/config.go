@@ -7,7 +7,6 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	wasmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/wasm/v3"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"sallyport/policydata/pushapi"
@@ -48,9 +47,9 @@ type FilterConfig struct {
 	Module     []byte
 }
 
-// resource encodes c as the one ECDS resource. The encoding is deterministic,
-// so that hosts on one store send the same bytes.
-func (c FilterConfig) resource() (*anypb.Any, error) {
+// resource encodes c as the one ECDS resource, as it stands in a response. The
+// encoding is deterministic, so that hosts on one store send the same bytes.
+func (c FilterConfig) resource() ([]byte, error) {
 	if n := len(c.PluginConfiguration); n > MaxConfigurationBytes {
 		return nil, fmt.Errorf("plugin configuration of %d bytes is above the limit of %d", n, MaxConfigurationBytes)
 	}
@@ -79,7 +78,7 @@ func (c FilterConfig) resource() (*anypb.Any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode the plugin's settings: %w", err)
 	}
-	return &anypb.Any{TypeUrl: TypeURL, Value: nested(c.PluginConfiguration, layers(settings))}, nil
+	return nested(c.PluginConfiguration, append(responseLayers(), layers(settings)...)), nil
 }
 
 func (c FilterConfig) code() (*corev3.DataSource, error) {

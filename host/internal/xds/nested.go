@@ -28,6 +28,12 @@ func layers(settings []byte) []layer {
 	}
 }
 
+// responseLayers returns the messages around a resource: it is an element of a
+// DiscoveryResponse's resources, and as such an Any.
+func responseLayers() []layer {
+	return []layer{{nil, 2}, {text(1, TypeURL), 2}}
+}
+
 // anyOf is an Any of a type: type_url, value.
 func anyOf(m proto.Message) layer {
 	return layer{text(1, "type.googleapis.com/"+string(m.ProtoReflect().Descriptor().FullName())), 2}

@@ -14,7 +14,6 @@ import (
 	extensionv3 "github.com/envoyproxy/go-control-plane/envoy/service/extension/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
-	"google.golang.org/protobuf/types/known/anypb"
 )
 
 const (
@@ -69,7 +68,7 @@ type Server struct {
 // push is one configuration on its way to all proxies. It is never modified.
 type push struct {
 	version  string
-	resource *anypb.Any
+	resource []byte // see FilterConfig.resource
 }
 
 // New returns a server that has nothing to send yet. Until the first [Server.Set]
@@ -108,7 +107,7 @@ func (s *Server) Set(version string, cfg FilterConfig) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.current != nil && s.current.version == version && bytes.Equal(s.current.resource.Value, resource.Value) {
+	if s.current != nil && s.current.version == version && bytes.Equal(s.current.resource, resource) {
 		return nil
 	}
 	s.current = &push{version: version, resource: resource}
@@ -125,16 +124,18 @@ func (s *Server) latest() (*push, <-chan struct{}) {
 	return s.current, s.changed
 }
 
-// Register adds the discovery services to r.
+// Register adds the discovery services to r, a server with [ServerOptions].
 func (s *Server) Register(r grpc.ServiceRegistrar) {
 	extensionv3.RegisterExtensionConfigDiscoveryServiceServer(r, ecdsService{server: s})
 	discoveryv3.RegisterAggregatedDiscoveryServiceServer(r, adsService{server: s})
 }
 
-// ServerOptions returns the limits that a gRPC server needs to carry the largest
-// configuration, and the keepalive that finds dead proxies.
+// ServerOptions returns how a gRPC server encodes what it sends here, the limits
+// that it needs to carry the largest configuration, and the keepalive that finds
+// dead proxies.
 func ServerOptions() []grpc.ServerOption {
 	return []grpc.ServerOption{
+		grpc.ForceServerCodecV2(newCodec()),
 		grpc.MaxRecvMsgSize(maxRequestBytes),
 		grpc.MaxSendMsgSize(maxResponseBytes),
 		grpc.MaxConcurrentStreams(maxStreams),

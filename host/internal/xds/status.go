@@ -8,11 +8,13 @@ import (
 	"time"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+
+	"sallyport/policydata/pushapi"
 )
 
 const (
 	// What a proxy says of itself and of an error is cut to these lengths.
-	maxNodeBytes  = 256
+	maxNodeBytes  = pushapi.MaxInstanceBytes // so that it is what the node's workers report
 	maxErrorBytes = 1024
 )
 
@@ -76,7 +78,7 @@ func (s *Server) noteRequest(p *proxyStream, r *discoveryv3.DiscoveryRequest) {
 	p.status.LastSeen = s.now()
 	// Only the first request of a stream needs to name the node.
 	if id := r.GetNode().GetId(); id != "" {
-		p.status.Node = clip(id, maxNodeBytes)
+		p.status.Node = pushapi.Clip(id, maxNodeBytes)
 	}
 }
 
@@ -89,7 +91,7 @@ func (s *Server) noteSubscribed(p *proxyStream, subscribed bool) {
 // noteHolds takes in what a proxy brings along on a new stream.
 func (s *Server) noteHolds(p *proxyStream, version string) {
 	s.mu.Lock()
-	p.status.Acked = clip(version, maxVersionBytes)
+	p.status.Acked = pushapi.Clip(version, maxVersionBytes)
 	st := p.status
 	s.mu.Unlock()
 	s.log.Info("proxy connected", "node", st.Node, "address", st.Address, "version", st.Acked)
@@ -109,7 +111,7 @@ func (s *Server) noteAnswer(p *proxyStream, r *discoveryv3.DiscoveryRequest) {
 	if problem == nil {
 		p.status.Acked, p.status.Nacked, p.status.Error = p.status.Sent, "", ""
 	} else {
-		p.status.Nacked, p.status.Error = p.status.Sent, clip(problem.GetMessage(), maxErrorBytes)
+		p.status.Nacked, p.status.Error = p.status.Sent, pushapi.Clip(problem.GetMessage(), maxErrorBytes)
 	}
 	st := p.status
 	s.mu.Unlock()
@@ -125,12 +127,4 @@ func (s *Server) noteAnswer(p *proxyStream, r *discoveryv3.DiscoveryRequest) {
 	if hook != nil {
 		hook()
 	}
-}
-
-// clip cuts text of a proxy to n bytes of valid UTF-8.
-func clip(text string, n int) string {
-	if len(text) > n {
-		text = text[:n]
-	}
-	return strings.ToValidUTF8(text, "\ufffd")
 }

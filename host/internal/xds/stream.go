@@ -9,12 +9,13 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/anypb"
+
+	"sallyport/policydata/pushapi"
 )
 
 // discoveryStream is what the streams of ECDS and of ADS have in common.
 type discoveryStream interface {
-	Send(*discoveryv3.DiscoveryResponse) error
+	SendMsg(any) error // of a *response
 	Recv() (*discoveryv3.DiscoveryRequest, error)
 	Context() context.Context
 }
@@ -44,7 +45,7 @@ func (s *Server) serveStream(g discoveryStream, typeURL string) error {
 		p.status.Address = from.Addr.String()
 	}
 	p.status.Identity, p.only = s.proxy(g.Context())
-	p.status.Node = clip(p.only, maxNodeBytes)
+	p.status.Node = pushapi.Clip(p.only, maxNodeBytes)
 	s.open(p)
 	defer s.close(p)
 
@@ -97,17 +98,11 @@ func (p *proxyStream) offer(latest *push) error {
 	p.nonce++
 	p.sent, p.waiting = latest, true
 	p.server.noteSent(p, latest.version)
-	err := p.grpc.Send(&discoveryv3.DiscoveryResponse{
-		VersionInfo: latest.version,
-		TypeUrl:     TypeURL,
-		Nonce:       strconv.FormatUint(p.nonce, 10),
-		Resources:   []*anypb.Any{latest.resource},
-	})
-	if err != nil {
+	if err := p.grpc.SendMsg(newResponse(latest, strconv.FormatUint(p.nonce, 10))); err != nil {
 		return err
 	}
 	if pushed := p.server.hooks.Pushed; pushed != nil {
-		pushed(len(latest.resource.Value))
+		pushed(len(latest.resource))
 	}
 	return nil
 }

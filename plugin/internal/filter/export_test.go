@@ -20,7 +20,7 @@ const (
 func Configure(t testing.TB, vm types.VMContext, name string, raw []byte) {
 	t.Helper()
 	v := vm.(*vmContext)
-	e, err := v.configure(name, func() ([]byte, error) { return raw, nil })
+	e, _, err := v.configure(name, func() ([]byte, error) { return raw, nil })
 	if err != nil {
 		t.Fatal(err)
 	}

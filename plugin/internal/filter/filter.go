@@ -7,6 +7,7 @@ import (
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm/types"
 
+	"sallyport/policydata"
 	"sallyport/policydata/authorize"
 	"sallyport/policydata/pluginconfig"
 	"sallyport/policydata/pushapi"
@@ -82,14 +83,14 @@ func (p *pluginContext) OnPluginStart(int) (status types.OnPluginStartStatus) {
 		}
 	}()
 	p.name = pluginName()
-	next, err := p.vm.configure(p.name, pluginConfiguration)
+	next, claimed, err := p.vm.configure(p.name, pluginConfiguration)
 	if err == nil {
 		err = p.start(next)
 	}
 	if err != nil {
 		proxywasm.LogError("sallyport: configuration refused: " + err.Error())
 		defineMetrics().refused()
-		p.vm.reporter(p.name).refuses(pushapi.Version{}, err.Error())
+		p.vm.reporter(p.name).refuses(claimed, err.Error())
 		return types.OnPluginStartStatusFailed
 	}
 	proxywasm.LogInfo("sallyport: enforcing snapshot " + version(p.enforcer.snapshot))
@@ -161,25 +162,28 @@ func (p *pluginContext) tick(milliseconds uint32) bool {
 	return true
 }
 
-// configure makes an enforcer of a plugin's configuration.
-func (vm *vmContext) configure(name string, configuration func() ([]byte, error)) (*enforcer, error) {
+// configure makes an enforcer of a plugin's configuration. The version is what
+// the snapshot in it says of itself, whether it is refused or not.
+func (vm *vmContext) configure(name string, configuration func() ([]byte, error)) (*enforcer, pushapi.Version, error) {
+	var claimed pushapi.Version
 	// What the configuration before left behind goes first: a wasm memory never
 	// shrinks, and a third less of it is in use after pushes of large snapshots.
 	collect()
 	raw, err := configuration()
 	if err != nil {
-		return nil, fmt.Errorf("reading it: %w", err)
+		return nil, claimed, fmt.Errorf("reading it: %w", err)
 	}
 	e := &enforcer{}
 	if e.config, err = pluginconfig.Parse(raw); err != nil {
-		return nil, err
+		return nil, claimed, err
 	}
+	claimed.Epoch, claimed.Generation, _ = policydata.ClaimedVersion(e.config.Snapshot)
 	if e.keys, err = parseTrustedKeys(e.config.TrustedKeys); err != nil {
-		return nil, err
+		return nil, claimed, err
 	}
 	if e.config.Snapshot != nil {
 		if e.loaded, err = load(e.config.Snapshot, e.keys); err != nil {
-			return nil, err
+			return nil, claimed, err
 		}
 		e.config.Snapshot = nil // the snapshot has it
 	}
@@ -193,9 +197,9 @@ func (vm *vmContext) configure(name string, configuration func() ([]byte, error)
 		e.takeShared(name, millis)
 	}
 	if err = e.begin(last); err != nil {
-		return nil, err
+		return nil, claimed, err
 	}
-	return e, nil
+	return e, claimed, nil
 }
 
 // keepNewer puts the last snapshot in the place of one that is older. The rest

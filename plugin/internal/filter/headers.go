@@ -22,12 +22,9 @@ func isForbidden(name string) bool {
 // are taken away, then set where the configuration or the issuer wants it.
 func (c *httpContext) prepare(headers [][2]string, d *policydata.Decision) error {
 	engine := c.enforcer.engine
-	for i := range headers {
-		if isForbidden(headers[i][0]) || engine.IsClaimHeader(headers[i][0]) {
-			if err := removeHeader(headers[i][0]); err != nil {
-				return err
-			}
-		}
+	c.claimHeaders = engine.ClaimHeaders()
+	if err := c.removeForbidden(headers, removeHeader); err != nil {
+		return err
 	}
 	if c.enforcer.config.RemoveToken {
 		if err := c.removeToken(headers); err != nil {
@@ -41,6 +38,21 @@ func (c *httpContext) prepare(headers [][2]string, d *policydata.Decision) error
 	}
 	for _, h := range engine.AppendClaimHeaders(nil) {
 		if err := setHeader(h[0], h[1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeForbidden takes away what no client may send. A name that stands there
+// several times is removed as often, which does no harm.
+func (c *httpContext) removeForbidden(fields [][2]string, remove func(name string) error) error {
+	for i := range fields {
+		name := fields[i][0]
+		if !isForbidden(name) && !c.claimHeaders.Has(name) {
+			continue
+		}
+		if err := remove(name); err != nil {
 			return err
 		}
 	}

@@ -38,6 +38,10 @@ func removeHeader(name string) error { return proxywasm.RemoveHttpRequestHeader(
 
 func setHeader(name, value string) error { return proxywasm.ReplaceHttpRequestHeader(name, value) }
 
+func requestTrailers() ([][2]string, error) { return proxywasm.GetHttpRequestTrailers() }
+
+func removeTrailer(name string) error { return proxywasm.RemoveHttpRequestTrailer(name) }
+
 // respond answers the request itself. If even that fails, the request stays
 // held, which is closed as well.
 func respond(a *answer) {

@@ -2,6 +2,7 @@ package filter
 
 import (
 	"math/rand/v2"
+	"time"
 	"unicode/utf8"
 
 	"github.com/proxy-wasm/proxy-wasm-go-sdk/proxywasm"
@@ -13,7 +14,7 @@ import (
 // Times of reports, in milliseconds.
 const (
 	reportTimeout   = 2_500
-	minReportMillis = 200 // between reports of changes
+	minReportMillis = int64(pushapi.MinReportInterval / time.Millisecond)
 )
 
 // reporter tells the host what the plugins of one name enforce in this VM.

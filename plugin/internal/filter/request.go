@@ -21,6 +21,10 @@ type httpContext struct {
 	plugin   *pluginContext
 	enforcer *enforcer
 	wait     *wait // nil: it does not wait for a key
+
+	// Of a request that was let go on, for its trailers.
+	passed       bool
+	claimHeaders policydata.HeaderNames // as they were when it was decided
 }
 
 // OnHttpRequestHeaders decides. Nothing of the request, its body included, goes
@@ -50,6 +54,7 @@ func (c *httpContext) settle(d policydata.Decision) types.Action {
 	reason := guard(func() policydata.Decision { return c.report(d) }).Reason
 	if reason == policydata.ReasonAllowed {
 		if !waited || resume() {
+			c.passed = true
 			c.settled(reason)
 			return types.ActionContinue
 		}

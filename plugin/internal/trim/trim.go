@@ -10,16 +10,17 @@ import (
 
 // kept are the exports without which the filter does not work.
 var kept = map[string]bool{
-	"memory":                   true,
-	"_initialize":              true, // the Go runtime
-	"proxy_abi_version_0_2_0":  true,
-	"proxy_on_memory_allocate": true,
-	"proxy_on_context_create":  true,
-	"proxy_on_vm_start":        true,
-	"proxy_on_configure":       true,
-	"proxy_on_request_headers": true, // the decision
-	"proxy_on_delete":          true, // the SDK forgets a request's context here
-	"proxy_on_log":             true, // a request that waits has gone
+	"memory":                    true,
+	"_initialize":               true, // the Go runtime
+	"proxy_abi_version_0_2_0":   true,
+	"proxy_on_memory_allocate":  true,
+	"proxy_on_context_create":   true,
+	"proxy_on_vm_start":         true,
+	"proxy_on_configure":        true,
+	"proxy_on_request_headers":  true, // the decision
+	"proxy_on_request_trailers": true, // called only where there are any
+	"proxy_on_delete":           true, // the SDK forgets a request's context here
+	"proxy_on_log":              true, // a request that waits has gone
 
 	// What waits for a key; snapshots that are polled, and reports.
 	"proxy_on_tick":               true,
@@ -31,7 +32,6 @@ var kept = map[string]bool{
 var dropped = map[string]bool{
 	"proxy_on_done":                        true,
 	"proxy_on_request_body":                true,
-	"proxy_on_request_trailers":            true,
 	"proxy_on_response_headers":            true,
 	"proxy_on_response_body":               true,
 	"proxy_on_response_trailers":           true,

@@ -123,12 +123,13 @@ func FuzzModule(f *testing.F) {
 // A callback that the filter implements must stay exported.
 func TestCallbacksOfTheFilterAreKept(t *testing.T) {
 	exportOf := map[string]string{
-		"OnPluginStart":        "proxy_on_configure",
-		"OnHttpRequestHeaders": "proxy_on_request_headers",
-		"OnHttpStreamDone":     "proxy_on_log",
-		"OnTick":               "proxy_on_tick",
-		"NewPluginContext":     "proxy_on_context_create",
-		"NewHttpContext":       "proxy_on_context_create",
+		"OnPluginStart":         "proxy_on_configure",
+		"OnHttpRequestHeaders":  "proxy_on_request_headers",
+		"OnHttpRequestTrailers": "proxy_on_request_trailers",
+		"OnHttpStreamDone":      "proxy_on_log",
+		"OnTick":                "proxy_on_tick",
+		"NewPluginContext":      "proxy_on_context_create",
+		"NewHttpContext":        "proxy_on_context_create",
 	}
 	files, err := filepath.Glob("../filter/*.go")
 	if err != nil {

@@ -2,6 +2,7 @@
 // know what the proxy does then. The product has no such switch.
 //
 // The header x-trap says how: "panic", or "memory" for all that the VM can have.
+// A trailer x-trap makes those of its request fail.
 package main
 
 import (
@@ -25,10 +26,13 @@ func (v vm) NewPluginContext(id uint32) types.PluginContext {
 type plugin struct{ types.PluginContext }
 
 func (p plugin) NewHttpContext(id uint32) types.HttpContext {
-	return request{p.PluginContext.NewHttpContext(id)}
+	return request{p.PluginContext.NewHttpContext(id), p.PluginContext.NewHttpContext(id)}
 }
 
-type request struct{ types.HttpContext }
+type request struct {
+	types.HttpContext
+	undecided types.HttpContext // never asked for a decision
+}
 
 // held keeps what was allocated, so that it is not freed.
 var held [][]byte
@@ -43,4 +47,11 @@ func (r request) OnHttpRequestHeaders(n int, end bool) types.Action {
 		}
 	}
 	return r.HttpContext.OnHttpRequestHeaders(n, end)
+}
+
+func (r request) OnHttpRequestTrailers(n int) types.Action {
+	if how, _ := proxywasm.GetHttpRequestTrailer("x-trap"); how != "" {
+		return r.undecided.OnHttpRequestTrailers(n)
+	}
+	return r.HttpContext.OnHttpRequestTrailers(n)
 }
