@@ -242,8 +242,8 @@ type refusal struct {
 const (
 	maxRefusals    = 8
 	maxETagBytes   = 128
-	refusalMillis  = 60_000 // doubled each time, but for so many
-	maxRefusalsFor = 6
+	refusalMillis  = 60_000 // doubled each time, up to 8 minutes: nobody has signed the tag,
+	maxRefusalsFor = 3      // which may be that of something good
 )
 
 // has reports whether an answer with this tag was refused, and not too long ago:
