@@ -7,6 +7,9 @@
 // process, worker and plugin that it names. So what is reported under one
 // identity is never taken for what another one has reported.
 //
+// How often a worker and an identity report is limited, see [Registry.Admit] and
+// [Registry.Report], so that none can keep the host busy.
+//
 // What is known is in memory. For a lease after the host's start it is not
 // known whether all have reported; nor is it after a report was refused: see
 // [Registry.Incomplete].

@@ -53,11 +53,12 @@ func (c *httpContext) settle(d policydata.Decision) types.Action {
 	c.plugin.room.leave(c)
 	reason := guard(func() policydata.Decision { return c.report(d) }).Reason
 	if reason == policydata.ReasonAllowed {
+		c.passed = true // before, since trailers may follow at once
 		if !waited || resume() {
-			c.passed = true
 			c.settled(reason)
 			return types.ActionContinue
 		}
+		c.passed = false
 		reason = policydata.ReasonInternalError
 	}
 	c.settled(reason)
