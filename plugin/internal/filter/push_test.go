@@ -223,11 +223,16 @@ func TestWhatWasRefusedIsRemembered(t *testing.T) {
 	p.send("2.8", p.snapshot(2, 8))
 	p.is("7")
 	p.tick(filter.RefusalMillis)
-	p.send("2.8", p.snapshot(2, 8))
-	p.is("8")
+	p.send("2.8", p.foreign(2, 8))
+	p.tick(20_000)
+	p.send("2.9", p.snapshot(2, 9))
+	p.is("9")
 	p.tick(10_000)
 	if path := header(p.last().Headers, ":path"); strings.Contains(path, "refused=") {
 		t.Errorf("the host is asked for %s after a snapshot was taken", path)
+	}
+	if got := p.report("refused"); got != "" {
+		t.Errorf("%s is still reported as refused", got)
 	}
 }
 
@@ -252,6 +257,27 @@ func TestAnswersOfAnotherTypeAreNone(t *testing.T) {
 		p.tick(10_000)
 		p.answer("200", p.snapshot(2, 8), "content-type", kind)
 		p.is("7")
+	}
+}
+
+// Neither failures nor answers that come at once and have nothing new make the
+// filter ask in a loop.
+func TestPollsMakePauses(t *testing.T) {
+	f := filtertest.NewFixture(t)
+	for _, status := range []string{"503", "500", "401", "204", "304"} {
+		t.Run(status, func(t *testing.T) {
+			p := newPoller(t, f)
+			p.tick(100)
+			before := len(p.calls(pushapi.SnapshotPath))
+			p.answer(status, nil)
+			p.tick(50)
+			if n := len(p.calls(pushapi.SnapshotPath)) - before; n != 0 {
+				t.Errorf("asked %d times at once", n)
+			}
+			if p.tick(10_000); len(p.calls(pushapi.SnapshotPath)) != before+1 {
+				t.Error("not asked any more")
+			}
+		})
 	}
 }
 
