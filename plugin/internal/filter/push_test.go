@@ -182,6 +182,9 @@ func TestWhatThePollTakes(t *testing.T) {
 			if got := p.report("refused"); got != tt.refused {
 				t.Errorf("refused %q, want %q: %s", got, tt.refused, p.logs())
 			}
+			if got := p.report("enforced"); tt.refused != "" && got != "2.7" {
+				t.Errorf("%s is reported as enforced", got)
+			}
 			if got := p.report("mark"); got != mark {
 				t.Errorf("%s is reported as enforced, want %s", got, mark)
 			}
