@@ -273,6 +273,9 @@ func TestPollsMakePauses(t *testing.T) {
 			p.tick(100)
 			before := len(p.calls(pushapi.SnapshotPath))
 			p.answer(status, nil)
+			if failed := strings.Contains(p.logs(), "no snapshots from the host"); failed != (status != "304") {
+				t.Errorf("a failure: %t", failed)
+			}
 			p.tick(50)
 			if n := len(p.calls(pushapi.SnapshotPath)) - before; n != 0 {
 				t.Errorf("asked %d times at once", n)
@@ -476,6 +479,7 @@ func TestLeases(t *testing.T) {
 		p.tick(100)
 		before := len(p.calls(pushapi.SnapshotPath))
 		p.answer("304", nil)
+		p.tick(500)
 		if n := len(p.calls(pushapi.SnapshotPath)) - before; n != 0 {
 			t.Errorf("it asks %d times more", n)
 		}
