@@ -56,8 +56,6 @@ var filters = []mutation{
 	{"a report that was not taken counts", "plugin/internal/filter/report.go", "\tif a.status != \"204\" {\n", "\tif a.status == \"\" {\n"},
 	{"what does not go on is merely paused", "plugin/internal/filter/request.go", "const actionHold types.Action = 4", "const actionHold = types.ActionPause"},
 	{"a request that waits is merely paused", "plugin/internal/filter/request.go", "\t\treturn actionHold\n\t}\n\treturn c.settle(d)", "\t\treturn types.ActionPause\n\t}\n\treturn c.settle(d)"},
-	{"what could not be reported goes on", "plugin/internal/filter/request.go", "reason := guard(func() policydata.Decision { return c.report(d) }).Reason", "reason := d.Reason\n\tguard(func() policydata.Decision { return c.report(d) })"},
-	{"what could not be prepared goes on", "plugin/internal/filter/request.go", "if err := c.prepare(headers, &d); err != nil {", "if err := c.prepare(headers, &d); err != nil && headers == nil {"},
 	{"of two paths the last is asked about", "plugin/internal/filter/request.go", "\t\tif seen[i] {\n\t\t\tr.Target = \"\"\n\t\t\tseen[0] = true\n\t\t\treturn\n\t\t}\n", ""},
 	{"a panic allows", "plugin/internal/filter/request.go", "\t\t\td = policydata.Decision{}\n\t\t}\n\t}()\n\treturn f()", "\t\t\td = policydata.Decision{Reason: policydata.ReasonAllowed}\n\t\t}\n\t}()\n\treturn f()"},
 
@@ -77,5 +75,6 @@ var builtFilters = []mutation{
 	{"shared data that are spoilt are not written again", "plugin/internal/filter/leader.go", "case !l.published.is(current) || now >= l.repaired+repairMillis:", "case !l.published.is(current):"},
 	{"who does not lead never asks the host", "plugin/internal/filter/poll.go", "return now >= p.confirmed+confirmMillis-int64(f.vm.self.id[0])*confirmJitter/256", "return false"},
 	{"a new worker begins with what its configuration has", "plugin/internal/filter/filter.go", "\t\te.takeShared(name, millis)\n", "\t\t_ = millis\n"},
-	{"a panic in an answer ends the VM", "plugin/internal/filter/hostcalls.go", "\t\tprotect(func() {\n\t\t\tr := &response{size: size}", "\t\tfunc(f func()) { f() }(func() {\n\t\t\tr := &response{size: size}"},
+	{"what could not be reported goes on", "plugin/internal/filter/request.go", "reason := guard(func() policydata.Decision { return c.report(d) }).Reason", "reason := d.Reason\n\tguard(func() policydata.Decision { return c.report(d) })"},
+	{"what could not be prepared goes on", "plugin/internal/filter/request.go", "if err := c.prepare(headers, &d); err != nil {", "if err := c.prepare(headers, &d); err != nil && headers == nil {"},
 }

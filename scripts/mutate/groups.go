@@ -34,7 +34,7 @@ var groups = []group{
 	},
 	{name: "delta", tests: []tests{{pkg: "./policydata/delta"}}, mutations: deltas},
 	{name: "filter", tests: []tests{{pkg: "./plugin/internal/filter"}}, mutations: filters},
-	{name: "built", built: true, tests: []tests{{"./e2e/poll", "Garbage|Leaders|Stolen|Hostcalls|HostThatIsAway"}}, mutations: builtFilters},
+	{name: "built", built: true, tests: []tests{{"./e2e/poll", "Garbage|Leaders|Stolen|Hostcalls|HostThatIsAway"}, {"./e2e", "HostcallFails"}}, mutations: builtFilters},
 	{name: "polls", tests: []tests{{pkg: "./host/internal/poll"}, {"./host/internal/api", "Poll|Prox|Proof|Report|WhoGoes"}}, mutations: polls},
 	{name: "fleet", tests: []tests{{pkg: "./host/internal/fleet"}}, mutations: fleets},
 	{

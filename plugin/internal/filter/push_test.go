@@ -182,6 +182,9 @@ func TestWhatThePollTakes(t *testing.T) {
 			if got := p.report("refused"); got != tt.refused {
 				t.Errorf("refused %q, want %q: %s", got, tt.refused, p.logs())
 			}
+			if got := p.report("enforced"); tt.refused != "" && got != "2.7" {
+				t.Errorf("%s is reported as enforced", got)
+			}
 			if got := p.report("mark"); got != mark {
 				t.Errorf("%s is reported as enforced, want %s", got, mark)
 			}
@@ -223,11 +226,16 @@ func TestWhatWasRefusedIsRemembered(t *testing.T) {
 	p.send("2.8", p.snapshot(2, 8))
 	p.is("7")
 	p.tick(filter.RefusalMillis)
-	p.send("2.8", p.snapshot(2, 8))
-	p.is("8")
+	p.send("2.8", p.foreign(2, 8))
+	p.tick(20_000)
+	p.send("2.9", p.snapshot(2, 9))
+	p.is("9")
 	p.tick(10_000)
 	if path := header(p.last().Headers, ":path"); strings.Contains(path, "refused=") {
 		t.Errorf("the host is asked for %s after a snapshot was taken", path)
+	}
+	if got := p.report("refused"); got != "" {
+		t.Errorf("%s is still reported as refused", got)
 	}
 }
 
@@ -252,6 +260,30 @@ func TestAnswersOfAnotherTypeAreNone(t *testing.T) {
 		p.tick(10_000)
 		p.answer("200", p.snapshot(2, 8), "content-type", kind)
 		p.is("7")
+	}
+}
+
+// Neither failures nor answers that come at once and have nothing new make the
+// filter ask in a loop.
+func TestPollsMakePauses(t *testing.T) {
+	f := filtertest.NewFixture(t)
+	for _, status := range []string{"503", "500", "401", "204", "304"} {
+		t.Run(status, func(t *testing.T) {
+			p := newPoller(t, f)
+			p.tick(100)
+			before := len(p.calls(pushapi.SnapshotPath))
+			p.answer(status, nil)
+			if failed := strings.Contains(p.logs(), "no snapshots from the host"); failed != (status != "304") {
+				t.Errorf("a failure: %t", failed)
+			}
+			p.tick(50)
+			if n := len(p.calls(pushapi.SnapshotPath)) - before; n != 0 {
+				t.Errorf("asked %d times at once", n)
+			}
+			if p.tick(10_000); len(p.calls(pushapi.SnapshotPath)) != before+1 {
+				t.Error("not asked any more")
+			}
+		})
 	}
 }
 
@@ -447,6 +479,7 @@ func TestLeases(t *testing.T) {
 		p.tick(100)
 		before := len(p.calls(pushapi.SnapshotPath))
 		p.answer("304", nil)
+		p.tick(500)
 		if n := len(p.calls(pushapi.SnapshotPath)) - before; n != 0 {
 			t.Errorf("it asks %d times more", n)
 		}
