@@ -271,3 +271,64 @@ func TestDecideSurvivesRandomFields(t *testing.T) {
 	}
 	t.Logf("%d changed bodies loaded", loaded)
 }
+
+// sections returns a body of the same header with other sections.
+func sections(t *testing.T, body []byte, change func(*[NumSections][]byte)) []byte {
+	t.Helper()
+	f, err := ParseFrame(AppendSignature(body, "", nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := f.Sections
+	for id := range all {
+		all[id] = slices.Clone(all[id])
+	}
+	change(&all)
+	var lengths [NumSections]int
+	for id, section := range all {
+		lengths[id] = len(section)
+	}
+	out := AppendSectionTable(slices.Clone(f.Header), lengths)
+	for _, section := range all {
+		out = append(out, section...)
+		out = append(out, make([]byte, align(len(out))-len(out))...)
+	}
+	binary.LittleEndian.PutUint32(out[hdrLength:], uint32(len(out)))
+	return out
+}
+
+// Each case changes how long a section is.
+func TestLoadRefusesSectionsOfWrongSizes(t *testing.T) {
+	body, err := Build(story())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(AppendSignature(sections(t, body, func(*[NumSections][]byte) {}), "", nil), acceptAll); err != nil {
+		t.Fatalf("unchanged: %v", err)
+	}
+	grow := func(n int) func(*[NumSections][]byte) {
+		return func(all *[NumSections][]byte) {
+			all[secText] = append(all[secText], make([]byte, n)...)
+			lastLength := all[secStrings][len(all[secStrings])-4:]
+			binary.LittleEndian.PutUint32(lastLength, binary.LittleEndian.Uint32(lastLength)+uint32(n))
+		}
+	}
+	for name, tt := range map[string]struct {
+		change func(*[NumSections][]byte)
+		want   string
+	}{
+		"a_text_that_is_too_long": {grow(maxTextBytes + 1), "text too long"},
+		"text_that_no_string_holds": {func(all *[NumSections][]byte) {
+			all[secText] = append(all[secText], 'x')
+		}, "text that no string holds"},
+		"too_many_seeds": {func(all *[NumSections][]byte) {
+			all[secSeeds] = append(all[secSeeds], 0, 0, 0, 0)
+		}, "wrong number of hash seeds"},
+		"too_few_seeds": {func(all *[NumSections][]byte) { all[secSeeds] = all[secSeeds][4:] }, "wrong number of hash seeds"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := Load(AppendSignature(sections(t, body, tt.change), "", nil), acceptAll)
+			wantError(t, err, tt.want)
+		})
+	}
+}
