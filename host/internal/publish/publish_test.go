@@ -225,6 +225,29 @@ func TestASinkThatFailsStopsNothing(t *testing.T) {
 	}
 }
 
+func TestACommitDuringAPublicationIsPublished(t *testing.T) {
+	var f *fixture
+	var committed sync.Once
+	f = newFixture(t, func(context.Context, *publish.Published) error {
+		committed.Do(func() { f.apply(t, "") })
+		return nil
+	})
+	f.run(t)
+	f.wait(t, 1)
+}
+
+func TestWhatIsBeingPushedIsNotPublishedYet(t *testing.T) {
+	var f *fixture
+	f = newFixture(t, func(_ context.Context, p *publish.Published) error {
+		if current, _ := f.publisher.Current(); current == p {
+			t.Error("who waits for it finds a proxy without it")
+		}
+		return nil
+	})
+	f.run(t)
+	f.wait(t, f.apply(t, ""))
+}
+
 func TestWaitEndsWithItsContext(t *testing.T) {
 	f := newFixture(t)
 	f.run(t)
