@@ -52,7 +52,7 @@ var groups = []group{
 		}, mutations: histories,
 	},
 	{name: "publish", tests: []tests{{pkg: "./host/internal/publish"}, {"./host/internal/server", "Looking|MaxAge|Renew"}}, mutations: publications},
-	{name: "xds", tests: []tests{{"./host/internal/xds", "Proxy|Refused|Newest|Stream|Same|Answer|Subscribes|ADS|Text|All|Set"}}, mutations: streams},
+	{name: "xds", tests: []tests{{"./host/internal/xds", "Proxy|Refused|Newest|Stream|Same|Answer|Subscribes|ADS|Text|All|Set"}, {"./host/internal/server", "TokensAndCertificates"}}, mutations: streams},
 }
 
 // testsOf returns the tests for a mutation of a file.

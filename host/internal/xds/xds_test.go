@@ -124,7 +124,7 @@ func (p *proxy) ack() {
 
 func (p *proxy) nack(message string) {
 	p.t.Helper()
-	p.answer(&status.Status{Code: int32(codes.Internal), Message: message})
+	p.answer(&status.Status{Message: message}) // that it is there makes a NACK, whatever its code
 }
 
 func (p *proxy) answer(problem *status.Status) {
@@ -147,6 +147,20 @@ func await(t *testing.T, s *Server, what string, ok func(NodeStatus) bool) NodeS
 	}
 	t.Fatalf("no proxy is %s: %+v", what, s.Status())
 	return NodeStatus{}
+}
+
+// stays wants all proxies to be sent no more than a version for some time: what
+// would send them more does so at once.
+func stays(t *testing.T, s *Server, version string) {
+	t.Helper()
+	for range 50 {
+		for _, n := range s.Status() {
+			if n.Sent != version {
+				t.Fatalf("sent %q, want %q", n.Sent, version)
+			}
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
 
 func acked(version string) func(NodeStatus) bool {
@@ -326,6 +340,7 @@ func TestOnlyTheNewestFollowsAnAnswer(t *testing.T) {
 	p.subscribe("n", "")
 	p.receive("1.1")
 	set(t, s, "1.2", "b")
+	stays(t, s, "1.1") // until it has answered
 	set(t, s, "1.3", "c")
 	p.ack()
 	p.receive("1.3")
@@ -398,6 +413,8 @@ func TestADSServesECDSAlone(t *testing.T) {
 	}
 	p := &proxy{t: t, stream: stream}
 	p.send(&discoveryv3.DiscoveryRequest{Node: &corev3.Node{Id: "n"}, TypeUrl: "type.googleapis.com/envoy.config.cluster.v3.Cluster"})
+	await(t, s, "known", func(n NodeStatus) bool { return n.Node == "n" })
+	stays(t, s, "")
 	p.send(&discoveryv3.DiscoveryRequest{TypeUrl: TypeURL, ResourceNames: []string{ResourceName}})
 	p.receive("1.1")
 	p.ack()
