@@ -44,6 +44,31 @@ func report(t *testing.T, r *Registry, identity string, reports ...pushapi.Repor
 	}
 }
 
+// What one says under another's names is a proxy of its own.
+func TestProxiesOfTwoIdentitiesAreTwo(t *testing.T) {
+	c := newClock()
+	r := New(c.now)
+	report(t, r, "proxy:edge-1", worker("edge-1", 1, 1, 41))
+	report(t, r, "fleet:prod", worker("edge-1", 1, 2, 42))
+	list := Proxies(r.Live(), nil, Target{Wanted: v(42), Published: v(42)}, c.t)
+	if len(list) != 2 || list[0].Identity != "fleet:prod" || list[0].State != Enforcing || list[1].State != Lagging {
+		t.Errorf("%+v", list)
+	}
+}
+
+// A version that a worker could not take once says nothing once it enforces a later
+// one.
+func TestARefusalOfBeforeIsOver(t *testing.T) {
+	c := newClock()
+	r := New(c.now)
+	w := worker("edge-1", 1, 1, 41)
+	w.Refused, w.Reason = v(40), "damaged"
+	report(t, r, "", w)
+	if list := Proxies(r.Live(), nil, Target{Wanted: v(42), Published: v(42)}, c.t); len(list) != 1 || list[0].State != Lagging {
+		t.Errorf("%+v", list)
+	}
+}
+
 func TestAReportIsReadAsItIsWritten(t *testing.T) {
 	r := worker("edge \"1\"\n", 1, 2, 42)
 	r.Age, r.Held, r.Refused, r.Reason = -3, 2, v(43), "no é"
@@ -62,25 +87,26 @@ func TestReportsAreReadStrictly(t *testing.T) {
 	r := worker("i", 1, 2, 42)
 	whole := string(r.AppendJSON(nil))
 	for name, tt := range map[string]struct{ old, new, want string }{
-		"no JSON":            {whole, "x", ""},
-		"a further member":   {`{"instance"`, `{"more":1,"instance"`, "unknown field"},
-		"a member twice":     {`{"instance"`, `{"instance":"","instance"`, ""},
-		"a missing member":   {`"mark":"aa",`, "", "mark is missing"},
-		"missing decisions":  {`,"decisions":{}`, "", "decisions is missing"},
-		"null":               {`"mark":"aa"`, `"mark":null`, "mark is missing"},
-		"another type":       {`"age":0`, `"age":"0"`, "age"},
-		"a short process":    {`"process":"0`, `"process":"`, "process: want 32 hex digits"},
-		"an upper-case id":   {`"worker":"0`, `"worker":"A`, "worker: want 32 hex digits"},
-		"another push":       {`"push":"poll"`, `"push":"pull"`, "push: want configuration or poll"},
-		"a bad version":      {`"enforced":"1.42"`, `"enforced":"42"`, "enforced: want <epoch>.<generation>"},
-		"version zero":       {`"refused":""`, `"refused":"0.0"`, "refused: want <epoch>.<generation>"},
-		"a mark of words":    {`"mark":"aa"`, `"mark":"no"`, "mark: want at most 64 hex digits"},
-		"a negative time":    {`"held":0`, `"held":-1`, "held: want no negative number"},
-		"an unknown reason":  {`"decisions":{}`, `"decisions":{"x":1}`, `unknown reason "x"`},
-		"a negative count":   {`"decisions":{}`, `"decisions":{"allowed":-1}`, "decisions"},
-		"a very long report": {`"reason":""`, `"reason":"` + strings.Repeat("x", pushapi.MaxReportBytes) + `"`, "at most 8192 bytes"},
-		"a trailing value":   {`{}}`, `{}}{}`, ""},
-		"text that is cut":   {`"instance":"i"`, `"instance":"` + strings.Repeat("é", 400) + `"`, "-"},
+		"no JSON":              {whole, "x", ""},
+		"a further member":     {`{"instance"`, `{"more":1,"instance"`, "unknown field"},
+		"a member twice":       {`{"instance"`, `{"instance":"","instance"`, ""},
+		"a missing member":     {`"mark":"aa",`, "", "mark is missing"},
+		"missing decisions":    {`,"decisions":{}`, "", "decisions is missing"},
+		"null":                 {`"mark":"aa"`, `"mark":null`, "mark is missing"},
+		"another type":         {`"age":0`, `"age":"0"`, "age"},
+		"a short process":      {`"process":"0`, `"process":"`, "process: want 32 hex digits"},
+		"an upper-case id":     {`"worker":"0`, `"worker":"A`, "worker: want 32 hex digits"},
+		"another push":         {`"push":"poll"`, `"push":"pull"`, "push: want configuration or poll"},
+		"a bad version":        {`"enforced":"1.42"`, `"enforced":"42"`, "enforced: want <epoch>.<generation>"},
+		"version zero":         {`"refused":""`, `"refused":"0.0"`, "refused: want <epoch>.<generation>"},
+		"a mark of words":      {`"mark":"aa"`, `"mark":"no"`, "mark: want at most 64 hex digits"},
+		"a mark of any length": {`"mark":"aa"`, `"mark":"` + strings.Repeat("aa", 33) + `"`, "mark: want at most 64 hex digits"},
+		"a negative time":      {`"held":0`, `"held":-1`, "held: want no negative number"},
+		"an unknown reason":    {`"decisions":{}`, `"decisions":{"x":1}`, `unknown reason "x"`},
+		"a negative count":     {`"decisions":{}`, `"decisions":{"allowed":-1}`, "decisions"},
+		"a very long report":   {`"reason":""`, `"reason":"` + strings.Repeat("x", pushapi.MaxReportBytes) + `"`, "at most 8192 bytes"},
+		"a trailing value":     {`{}}`, `{}}{}`, ""},
+		"text that is cut":     {`"instance":"i"`, `"instance":"` + strings.Repeat("é", 400) + `"`, "-"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			body := strings.Replace(whole, tt.old, tt.new, 1)
