@@ -31,7 +31,9 @@ WORKERS has how many of a proxy's workers enforce what is published, ENFORCES th
 version among them, and LAG how many generations that is behind. A proxy that is "ahead"
 has a version that this host has not published, and takes none of its lower ones: it has
 had another host, or this one's store was put back without sallyport restore. A proxy
-whose WORKERS are "silent" takes configurations and does not report.`,
+whose WORKERS are "silent" takes configurations and does not report. REFUSED is a later
+version that a worker could not take, or the proxy itself before any worker saw it, and
+why. Envoy has a worker more than its --concurrency, on its main thread.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := checkForm(output); err != nil {
