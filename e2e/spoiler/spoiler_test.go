@@ -137,7 +137,9 @@ func TestSharedDataOfOthers(t *testing.T) {
 			e.await(t, map[string]int{"/one": 401, "/two": 200})
 			e.isSpoiled(t, "/two", values)
 			for _, path := range []string{"/three", "/four", "/five"} {
-				p.host.Apply(policies(path))
+				begun := time.Now()
+				p.host.Apply(policies(path), "--wait", "90s") // each worker
+				t.Logf("all workers after %v", time.Since(begun))
 				e.await(t, map[string]int{"/one": 401, "/two": 401, path: 200})
 			}
 			for range 100 { // nothing of what is written there comes into force

@@ -1,13 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"strings"
 	"text/tabwriter"
 
@@ -15,7 +13,6 @@ import (
 
 	"sallyport/host/internal/check"
 	"sallyport/host/internal/explain"
-	"sallyport/host/internal/server"
 	"sallyport/policydata"
 )
 
@@ -88,13 +85,7 @@ func (f *accessFlags) ask(cmd *cobra.Command) (*check.AccessAnswer, error) {
 	if err != nil {
 		return nil, err
 	}
-	checks := server.Checks()
-	checks.WithoutKeys = true
-	source, err := offlineSource(cmd, f.files, checks)
-	if err != nil {
-		return nil, err
-	}
-	snapshot, err := check.Load(source)
+	snapshot, err := offlineSnapshot(cmd, f.files)
 	if err != nil {
 		return nil, err
 	}
@@ -106,12 +97,8 @@ func (f *accessFlags) askHost(cmd *cobra.Command) (*check.AccessAnswer, error) {
 	if err != nil {
 		return nil, err
 	}
-	body, err := json.Marshal(f.query)
-	if err != nil {
-		return nil, err
-	}
 	answer := &check.AccessAnswer{}
-	return answer, c.do(cmd.Context(), http.MethodPost, "/api/v1/access", "application/json", bytes.NewReader(body), answer)
+	return answer, c.question(cmd.Context(), "/api/v1/access", f.query, answer)
 }
 
 // printAccess writes what somebody may do for people.
@@ -154,10 +141,5 @@ func printAccess(w io.Writer, a *check.AccessAnswer) error {
 	if a.Partial {
 		text.WriteString("there are so many rules that some were not looked at\n")
 	}
-	for line := range strings.Lines(text.String()) {
-		if _, err := fmt.Fprintln(w, strings.TrimRight(line, " \n")); err != nil {
-			return err
-		}
-	}
-	return nil
+	return printTrimmed(w, text.String())
 }

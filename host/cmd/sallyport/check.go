@@ -224,6 +224,18 @@ func offlineSource(cmd *cobra.Command, paths []string, checks model.Checks) (pol
 	return compile.New().Source(state, compile.Version{})
 }
 
+// offlineSnapshot returns the snapshot of policy files, of which nothing is asked
+// that needs their issuers' keys.
+func offlineSnapshot(cmd *cobra.Command, paths []string) (*policydata.Snapshot, error) {
+	checks := server.Checks()
+	checks.WithoutKeys = true
+	source, err := offlineSource(cmd, paths, checks)
+	if err != nil {
+		return nil, err
+	}
+	return check.Load(source)
+}
+
 // offlineState reads policy files as an empty store would take them.
 func offlineState(cmd *cobra.Command, paths []string, checks model.Checks) ([]manifest.Document, *model.State, error) {
 	files, err := manifest.ReadFiles(cmd.InOrStdin(), paths...)

@@ -178,6 +178,15 @@ func (e *apiError) Error() string {
 	return errs.Error() + "\n" + e.Detail
 }
 
+// question sends a question in JSON and decodes the answer into out.
+func (c *client) question(ctx context.Context, path string, question, out any) error {
+	body, err := json.Marshal(question)
+	if err != nil {
+		return err
+	}
+	return c.do(ctx, http.MethodPost, path, "application/json", bytes.NewReader(body), out)
+}
+
 // do sends a request and decodes the answer into out.
 func (c *client) do(ctx context.Context, method, path, contentType string, body io.Reader, out any) error {
 	resp, err := c.send(ctx, method, path, contentType, body)

@@ -98,3 +98,14 @@ func plain(text string) bool {
 	}
 	return plainText.MatchString(text)
 }
+
+// printTrimmed writes text without the spaces that a table leaves at the ends of
+// its lines.
+func printTrimmed(w io.Writer, text string) error {
+	for line := range strings.Lines(text) {
+		if _, err := fmt.Fprintln(w, strings.TrimRight(line, " \n")); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,12 +1,8 @@
 package main
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"strings"
 	"text/tabwriter"
 
@@ -14,7 +10,6 @@ import (
 
 	"sallyport/host/internal/check"
 	"sallyport/host/internal/explain"
-	"sallyport/host/internal/server"
 	"sallyport/policydata"
 )
 
@@ -95,13 +90,7 @@ func (f *whoFlags) ask(cmd *cobra.Command, q *check.WhoQuery) (*check.WhoAnswer,
 	if err != nil {
 		return nil, err
 	}
-	checks := server.Checks()
-	checks.WithoutKeys = true
-	source, err := offlineSource(cmd, f.files, checks)
-	if err != nil {
-		return nil, err
-	}
-	snapshot, err := check.Load(source)
+	snapshot, err := offlineSnapshot(cmd, f.files)
 	if err != nil {
 		return nil, err
 	}
@@ -110,18 +99,14 @@ func (f *whoFlags) ask(cmd *cobra.Command, q *check.WhoQuery) (*check.WhoAnswer,
 
 func (f *whoFlags) askHost(cmd *cobra.Command, q *check.WhoQuery) (*check.WhoAnswer, error) {
 	if f.now != "" {
-		return nil, errors.New("--now goes with -f: the host has its own clock")
+		return nil, usageError(cmd, "--now goes with -f: the host has its own clock")
 	}
 	c, err := newClient(cmd)
 	if err != nil {
 		return nil, err
 	}
-	body, err := json.Marshal(q)
-	if err != nil {
-		return nil, err
-	}
 	answer := &check.WhoAnswer{}
-	return answer, c.do(cmd.Context(), http.MethodPost, "/api/v1/who-can", "application/json", bytes.NewReader(body), answer)
+	return answer, c.question(cmd.Context(), "/api/v1/who-can", q, answer)
 }
 
 // printWho writes who may make a request for people.
@@ -162,12 +147,7 @@ func printWho(w io.Writer, a *check.WhoAnswer) error {
 	if a.Partial {
 		text.WriteString("there are so many that some were not looked at\n")
 	}
-	for line := range strings.Lines(text.String()) {
-		if _, err := fmt.Fprintln(w, strings.TrimRight(line, " \n")); err != nil {
-			return err
-		}
-	}
-	return nil
+	return printTrimmed(w, text.String())
 }
 
 func whoRow(table io.Writer, who string, r policydata.WhoRule) {
