@@ -1,7 +1,6 @@
 package e2e_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +19,7 @@ import (
 	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/experimental"
 
+	"sallyport/e2e/logtest"
 	"sallyport/host/wasmhost"
 	"sallyport/plugin/filtertest"
 	"sallyport/policydata"
@@ -34,7 +34,7 @@ var (
 // logged is all that filters logged in the whole run, and fixture the one
 // fixture of it, so that no token of the run may show in logged.
 var (
-	logged  logBuffer
+	logged  logtest.Buffer
 	fixture = sync.OnceValue(func() *filtertest.Fixture { return filtertest.NewFixture(fatal{}) })
 )
 
@@ -96,24 +96,6 @@ type fatal struct{ testing.TB }
 
 func (fatal) Helper()           {}
 func (fatal) Fatal(args ...any) { panic(fmt.Sprint(args...)) }
-
-// logBuffer is a log of any number of VMs.
-type logBuffer struct {
-	mu  sync.Mutex // guards buf
-	buf bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
 
 // host is a proxy-wasm host with the filter compiled.
 type host struct {

@@ -1,7 +1,6 @@
 package poll
 
 import (
-	"bytes"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -17,6 +16,7 @@ import (
 	"time"
 
 	"sallyport/e2e/hosttest"
+	"sallyport/e2e/logtest"
 	"sallyport/host/wasmhost"
 	"sallyport/plugin/filtertest"
 	"sallyport/policydata/pluginconfig"
@@ -49,24 +49,7 @@ type fleet struct {
 	workers []*wasmhost.Instance
 	ahead   atomic.Int64 // of the real clock, in nanoseconds
 	broken  atomic.Pointer[string]
-	log     *logBuffer
-}
-
-type logBuffer struct {
-	mu  sync.Mutex // guards buf
-	buf bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
+	log     *logtest.Buffer
 }
 
 var start = time.Now()
@@ -87,7 +70,7 @@ func prepare(t testing.TB) *fleet {
 	if err := precompiled(); err != nil {
 		t.Fatal(err)
 	}
-	fl := &fleet{host: newHost(t), f: filtertest.NewFixture(t), log: &logBuffer{}}
+	fl := &fleet{host: newHost(t), f: filtertest.NewFixture(t), log: &logtest.Buffer{}}
 	address, err := url.Parse("http://" + fl.listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)

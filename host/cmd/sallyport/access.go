@@ -98,7 +98,7 @@ func (f *accessFlags) askHost(cmd *cobra.Command) (*check.AccessAnswer, error) {
 		return nil, err
 	}
 	answer := &check.AccessAnswer{}
-	return answer, c.question(cmd.Context(), "/api/v1/access", f.query, answer)
+	return answer, c.post(cmd.Context(), "/api/v1/access", f.query, answer)
 }
 
 // printAccess writes what somebody may do for people.

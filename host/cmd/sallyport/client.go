@@ -178,9 +178,9 @@ func (e *apiError) Error() string {
 	return errs.Error() + "\n" + e.Detail
 }
 
-// question sends a question in JSON and decodes the answer into out.
-func (c *client) question(ctx context.Context, path string, question, out any) error {
-	body, err := json.Marshal(question)
+// post sends in as JSON and decodes the answer into out.
+func (c *client) post(ctx context.Context, path string, in, out any) error {
+	body, err := json.Marshal(in)
 	if err != nil {
 		return err
 	}

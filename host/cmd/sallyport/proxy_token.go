@@ -1,11 +1,8 @@
 package main
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
-	"net/http"
 	"net/url"
 	"time"
 
@@ -71,11 +68,7 @@ func createProxyToken(cmd *cobra.Command, wanted api.NewProxyToken) (made api.Pr
 	if err != nil {
 		return made, err
 	}
-	body, err := json.Marshal(wanted)
-	if err != nil {
-		return made, err
-	}
-	err = c.do(cmd.Context(), http.MethodPost, proxyTokensPath, "application/json", bytes.NewReader(body), &made)
+	err = c.post(cmd.Context(), proxyTokensPath, wanted, &made)
 	return made, err
 }
 

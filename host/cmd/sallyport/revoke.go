@@ -1,13 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math"
-	"net/http"
 	"strings"
 	"time"
 
@@ -45,12 +43,8 @@ of the user's tokens that were issued earlier.`,
 			if err != nil {
 				return err
 			}
-			body, err := json.Marshal(v)
-			if err != nil {
-				return err
-			}
 			var committed api.Committed
-			err = c.do(cmd.Context(), http.MethodPost, "/api/v1/revocations", "application/json", bytes.NewReader(body), &committed)
+			err = c.post(cmd.Context(), "/api/v1/revocations", v, &committed)
 			if err != nil {
 				return err
 			}

@@ -1,11 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
-	"net/http"
 	"strconv"
 	"time"
 
@@ -87,11 +85,7 @@ How far back it goes is a matter of the audit records that are kept (serve
 }
 
 func (c *client) rollback(cmd *cobra.Command, request api.RollbackRequest) (result api.RolledBack, err error) {
-	body, err := json.Marshal(request)
-	if err != nil {
-		return result, err
-	}
-	err = c.do(cmd.Context(), http.MethodPost, "/api/v1/rollback", "application/json", bytes.NewReader(body), &result)
+	err = c.post(cmd.Context(), "/api/v1/rollback", request, &result)
 	return result, err
 }
 

@@ -106,7 +106,7 @@ func (f *whoFlags) askHost(cmd *cobra.Command, q *check.WhoQuery) (*check.WhoAns
 		return nil, err
 	}
 	answer := &check.WhoAnswer{}
-	return answer, c.question(cmd.Context(), "/api/v1/who-can", q, answer)
+	return answer, c.post(cmd.Context(), "/api/v1/who-can", q, answer)
 }
 
 // printWho writes who may make a request for people.

@@ -1,7 +1,6 @@
 package issuerkeys
 
 import (
-	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -16,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"sallyport/e2e/logtest"
 	"sallyport/host/internal/directory"
 	"sallyport/host/internal/jwks"
 	"sallyport/host/internal/keyfetch"
@@ -116,25 +116,8 @@ type world struct {
 	store  store.Store
 	dir    *directory.Directory
 	keeper *Keeper
-	log    *lockedBuffer
+	log    *logtest.Buffer
 	stop   func()
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer // guarded by mu
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }
 
 // inWorld runs a test with a clock of its own, which moves only while everybody
@@ -144,7 +127,7 @@ func inWorld(t *testing.T, test func(w *world)) {
 	spki() // crypto/rand is no matter of the bubble
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{
-			T: t, store: mem.New(), log: &lockedBuffer{},
+			T: t, store: mem.New(), log: &logtest.Buffer{},
 			network: &network{
 				sets: map[string]string{}, fails: map[string]error{}, hangs: map[string]time.Duration{},
 				fresh: 10 * time.Minute, fetches: map[string]int{},

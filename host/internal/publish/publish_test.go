@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"sallyport/e2e/logtest"
 	"sallyport/host/internal/condition"
 	"sallyport/host/internal/directory"
 	"sallyport/host/internal/model"
@@ -27,25 +28,7 @@ type fixture struct {
 	key       *signing.Key
 	observed  chan error
 	pushed    chan *publish.Published
-	log       *lockedText
-}
-
-// lockedText is where a logger writes.
-type lockedText struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *lockedText) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lockedText) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
+	log       *logtest.Buffer
 }
 
 // newFixture returns a publisher over an empty store that accepts every
@@ -65,7 +48,7 @@ func newFixture(t *testing.T, sinks ...publish.Sink) *fixture {
 		key:       key,
 		observed:  make(chan error, 100),
 		pushed:    make(chan *publish.Published, 100),
-		log:       &lockedText{},
+		log:       &logtest.Buffer{},
 	}
 	take := func(_ context.Context, p *publish.Published) error {
 		f.pushed <- p

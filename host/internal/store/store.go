@@ -1,6 +1,10 @@
 package store
 
-import "context"
+import (
+	"context"
+	"slices"
+	"strings"
+)
 
 // Store is an ordered key-value store. It is safe for concurrent use.
 type Store interface {
@@ -46,4 +50,14 @@ type Tx interface {
 type Pair struct {
 	Key   string
 	Value []byte
+}
+
+// InOrder returns the first limit of pairs in the order of their keys, all if
+// limit is 0: what Scan returns, for stores whose keys are in no order.
+func InOrder(pairs []Pair, limit int) []Pair {
+	slices.SortFunc(pairs, func(a, b Pair) int { return strings.Compare(a.Key, b.Key) })
+	if limit > 0 && len(pairs) > limit {
+		return pairs[:limit]
+	}
+	return pairs
 }

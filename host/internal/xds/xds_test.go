@@ -23,6 +23,8 @@ import (
 	grpcstatus "google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"sallyport/e2e/logtest"
 )
 
 const patience = 20 * time.Second
@@ -300,7 +302,7 @@ func TestProxyWaitsForTheFirstConfigurationThenFollows(t *testing.T) {
 
 func TestRefusedConfigurationIsNotSentAgain(t *testing.T) {
 	var n counts
-	var log syncBuffer
+	var log logtest.Buffer
 	s, c := serve(t, Options{Hooks: n.hooks(), Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	set(t, s, "1.1", "good")
 	p := connect(t, c)
@@ -524,22 +526,4 @@ func TestAllProxiesEndAtTheLastVersion(t *testing.T) {
 	}
 	set(t, s, last, "last")
 	wg.Wait()
-}
-
-// syncBuffer is a buffer that goroutines may share.
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }

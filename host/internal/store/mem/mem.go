@@ -3,7 +3,6 @@ package mem
 import (
 	"context"
 	"maps"
-	"slices"
 	"strings"
 	"sync"
 
@@ -93,11 +92,7 @@ func (t *tx) Scan(prefix, from string, limit int) ([]store.Pair, error) {
 			pairs = append(pairs, store.Pair{Key: k, Value: v})
 		}
 	}
-	slices.SortFunc(pairs, func(a, b store.Pair) int { return strings.Compare(a.Key, b.Key) })
-	if limit > 0 && len(pairs) > limit {
-		pairs = pairs[:limit]
-	}
-	return pairs, nil
+	return store.InOrder(pairs, limit), nil
 }
 
 func (t *tx) Put(key string, value []byte) error {

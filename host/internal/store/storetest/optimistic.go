@@ -3,7 +3,6 @@ package storetest
 import (
 	"context"
 	"maps"
-	"slices"
 	"strings"
 	"sync"
 
@@ -161,11 +160,7 @@ func (t *optimisticTx) Scan(prefix, from string, limit int) ([]store.Pair, error
 			pairs = append(pairs, store.Pair{Key: key, Value: value})
 		}
 	}
-	slices.SortFunc(pairs, func(a, b store.Pair) int { return strings.Compare(a.Key, b.Key) })
-	if limit > 0 && len(pairs) > limit {
-		pairs = pairs[:limit]
-	}
-	return pairs, nil
+	return store.InOrder(pairs, limit), nil
 }
 
 func (t *optimisticTx) Put(key string, value []byte) error {
