@@ -65,9 +65,9 @@ var fleets = []mutation{
 var proofs = []mutation{
 	{"a token that has expired is good", "host/internal/directory/proxy_tokens.go", "if t := stored.shown(id); !t.Expired(d.now()) {", "if t := stored.shown(id); t.ID == id {"},
 	{"a token is good at its end", "host/internal/directory/proxy_tokens.go", "!t.Expires.IsZero() && !now.Before(t.Expires)", "!t.Expires.IsZero() && now.After(t.Expires)"},
-	{"a token is known by its id", "host/internal/directory/proxy_tokens.go", "subtle.ConstantTimeCompare(hash[:], want) != 1 || !known {", "subtle.ConstantTimeCompare(hash[:], want) > 1 || !known {"},
-	{"a token is known by part of its hash", "host/internal/directory/proxy_tokens.go", "subtle.ConstantTimeCompare(hash[:], want)", "subtle.ConstantTimeCompare(hash[:0], want[:0])"},
-	{"a token's text is stored", "host/internal/directory/proxy_tokens.go", "Hash: hex.EncodeToString(hash[:]), Created", "Hash: hex.EncodeToString(hash[:]) + text.Reveal(), Created"},
+	{"a token is known by its id", "host/internal/directory/credentials.go", "return subtle.ConstantTimeCompare(hash[:], want) == 1 && known", "return subtle.ConstantTimeCompare(hash[:], want) <= 1 && known"},
+	{"a token is known by part of its hash", "host/internal/directory/credentials.go", "subtle.ConstantTimeCompare(hash[:], want)", "subtle.ConstantTimeCompare(hash[:0], want[:0])"},
+	{"a token's text is stored", "host/internal/directory/proxy_tokens.go", "Hash: hashOf(text), Created", "Hash: hashOf(text) + text.Reveal(), Created"},
 	{"a token's hash is in the audit", "host/internal/directory/proxy_tokens.go", `"name": t.Name, "fleet": t.Fleet}`, `"name": t.Name, "fleet": t.Fleet, "sha256": t.Hash}`},
 	{"what a token that has expired began goes on", "host/internal/directory/proxy_tokens.go", "ok && !t.shown(id).Expired(d.now()) {", "ok && t.Name != \"\" {"},
 	{"a token that was revoked is good", "host/internal/directory/proxy_tokens.go", "proxyTokens: map[string]*storedProxyToken{id: nil}}, nil", "proxyTokens: map[string]*storedProxyToken{}}, nil"},

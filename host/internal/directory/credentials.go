@@ -93,8 +93,7 @@ func (d *Directory) addCredentials(c *change, owner model.Key, creds Credentials
 	if !ok || !hasCredentials(owner.Kind) {
 		return nil, fmt.Errorf("%s %q: %w", owner.Kind, owner.Name, ErrNotFound)
 	}
-	hash := sha256.Sum256([]byte(creds.Secret))
-	stored := storedCredentials{e.Meta().ID, hex.EncodeToString(hash[:]), d.now().Unix()}
+	stored := storedCredentials{e.Meta().ID, hashOf(creds.Secret), d.now().Unix()}
 	value, err := json.Marshal(stored)
 	if err != nil {
 		return nil, err
@@ -113,6 +112,24 @@ func newCredentials() Credentials {
 	return Credentials{text[:accessKeyLength], Secret(base64.RawURLEncoding.EncodeToString(secret[:]))}
 }
 
+// hashOf is what is stored of a secret.
+func hashOf(s Secret) string {
+	hash := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(hash[:])
+}
+
+// isSecret reports whether what is stored of a secret says that this is it. It
+// takes as long where nothing is stored.
+func isSecret(text, stored string) bool {
+	hash := sha256.Sum256([]byte(text))
+	want, err := hex.DecodeString(stored)
+	known := err == nil && len(want) == len(hash)
+	if !known {
+		want = make([]byte, len(hash))
+	}
+	return subtle.ConstantTimeCompare(hash[:], want) == 1 && known
+}
+
 // Authenticate returns the user or service whose access key this is. Whether
 // that is disabled is for the decision to say. The error is ErrBadCredentials,
 // whether the key does not exist or the secret is wrong.
@@ -125,13 +142,8 @@ func (d *Directory) Authenticate(ctx context.Context, accessKeyID, secret string
 		return model.Key{}, ErrBadCredentials
 	}
 	cred, known := img.credentials.get(accessKeyID)
-	hash := sha256.Sum256([]byte(secret))
 	// An unknown key is compared, too, so that it takes as long as a known one.
-	want, err := hex.DecodeString(cred.Hash)
-	if !known || err != nil || len(want) != len(hash) {
-		want, known = make([]byte, len(hash)), false
-	}
-	if subtle.ConstantTimeCompare(hash[:], want) != 1 || !known {
+	if !isSecret(secret, cred.Hash) || !known {
 		return model.Key{}, ErrBadCredentials
 	}
 	return cred.owner, nil
